@@ -1,0 +1,42 @@
+"""How Alembic reaches the database: the address from the settings, the tables from web.models."""
+
+import logging
+import time
+
+from alembic import context
+from sqlalchemy import Connection, create_engine, func, select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
+
+from web import models, settings
+
+MIGRATING = 0x6B6E6F636B
+"""The advisory lock of whoever migrates: "knock" in ASCII."""
+
+
+def connect(database_url: str) -> Connection:
+    try:
+        return create_engine(database_url, poolclass=NullPool).connect()
+    except OperationalError as error:
+        reason = str(error.orig).splitlines()[0]
+        raise SystemExit(f"knock: PostgreSQL does not answer at DATABASE_URL: {reason}") from None
+
+
+def migrate(connection: Connection) -> None:
+    # Asked for again and again, and not waited for inside a query: an index that is built concurrently would wait for
+    # the end of that query, and the query for the end of that migration.
+    while not connection.scalar(select(func.pg_try_advisory_lock(MIGRATING))):
+        connection.rollback()
+        time.sleep(0.2)
+    connection.commit()
+    context.configure(connection=connection, target_metadata=models.User.metadata)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+logging.basicConfig(level=logging.WARNING, format="%(message)s")
+log = logging.getLogger("alembic.runtime.migration")
+log.setLevel(logging.INFO)
+log.addFilter(lambda record: str(record.msg).startswith("Running"))
+with connect(settings.load().database_url) as connection:
+    migrate(connection)
