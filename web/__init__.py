@@ -1,0 +1,1 @@
+"""Knock: a self-hosted, server-rendered chat site."""

@@ -1,0 +1,177 @@
+"""The environment, read once, cast and checked: a bad value refuses to start and names itself."""
+
+import os
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+SECRET_KEY_BYTES = 32
+
+
+class BadSetting(Exception):
+    """A variable of the environment that Knock cannot start with; the text is for the operator."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment says; `docs/configure.md` explains each to the operator."""
+
+    host: str
+    port: int
+    data_dir: Path | None
+    database_url: str
+    redis_url: str
+    secret_keys: tuple[str, ...]
+    """The newest first: it signs; the others only verify, while a rotation is under way."""
+    web_processes: int
+    session_max_age: int
+    """Seconds."""
+    telegram_bot_token: str | None
+    telegram_api_url: str
+    site_url: str
+    """Where people reach the site, for the links in Telegram; without a slash at its end."""
+    socket_rate: float
+    """Frames a second that one socket may send; 0 is no limit."""
+    log_format: str
+
+
+def read(environ: Mapping[str, str]) -> Settings:
+    """The settings in `environ`. Raises BadSetting."""
+
+    def get(name: str, default: T, cast: Callable[[str], T], demand: str) -> T:
+        value = environ.get(name, "").strip()
+        if not value:
+            return default
+        try:
+            return cast(value)
+        except ValueError:
+            raise BadSetting(f"{name} is {value!r}, but it must be {demand}.") from None
+
+    data_dir = _data_dir(environ)
+    host = get("HOST", "127.0.0.1", str, "an address")
+    port = get("PORT", 8000, _whole(1, 65535), "a port, 1 to 65535")
+    return Settings(
+        host=host,
+        port=port,
+        data_dir=data_dir,
+        database_url=_demand(environ, "DATABASE_URL", _postgresql),
+        redis_url=_demand(environ, "REDIS_URL", _redis),
+        secret_keys=_secret_keys(environ, data_dir),
+        web_processes=get("WEB_PROCESSES", 1, _whole(1, 64), "a whole number, 1 to 64"),
+        session_max_age=get("SESSION_MAX_AGE", 86400, _whole(1, 10**9), "a number of seconds"),
+        telegram_bot_token=environ.get("TELEGRAM_BOT_TOKEN", "").strip() or None,
+        telegram_api_url=get("TELEGRAM_API_URL", "https://api.telegram.org", _http, "an http(s):// address"),
+        site_url=get("SITE_URL", f"http://{_reachable(host)}:{port}", _http, "an http(s):// address"),
+        socket_rate=get("SOCKET_RATE", 20.0, _rate, "a number of frames a second, 0 for no limit"),
+        log_format=get("LOG_FORMAT", "console", _one_of("console", "json"), "console or json"),
+    )
+
+
+def load() -> Settings:
+    """The settings of this process; a bad one ends it with a sentence for the operator."""
+    try:
+        return read(os.environ)
+    except BadSetting as error:
+        print(f"knock: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _data_dir(environ: Mapping[str, str]) -> Path | None:
+    """DATA_DIR, ./data where it is unset; None where it is set to nothing, as in the container image."""
+    value = environ.get("DATA_DIR", "./data")
+    return Path(value).resolve() if value else None
+
+
+def _secret_keys(environ: Mapping[str, str], data_dir: Path | None) -> tuple[str, ...]:
+    key = environ.get("SECRET_KEY", "")
+    if not key and data_dir is not None:
+        key = _kept_secret(data_dir / "secret-key")
+    if len(key.encode()) < SECRET_KEY_BYTES:
+        raise BadSetting(f"SECRET_KEY must be set, to {SECRET_KEY_BYTES} random bytes or more.")
+    fallbacks = environ.get("SECRET_KEY_FALLBACKS", "").replace(",", " ").split()
+    if any(len(fallback.encode()) < SECRET_KEY_BYTES for fallback in fallbacks):
+        raise BadSetting(f"SECRET_KEY_FALLBACKS must be keys of {SECRET_KEY_BYTES} bytes or more, with spaces between.")
+    return (key, *fallbacks)
+
+
+def _kept_secret(path: Path) -> str:
+    """The secret in the file, made at the first start; safe when several processes start at once."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            draft = path.with_name(f"{path.name}.{os.getpid()}")
+            draft.touch(mode=0o600)
+            draft.write_text(secrets.token_urlsafe(48))
+            try:
+                os.link(draft, path)
+            except FileExistsError:
+                pass  # another process was first, and its secret is the one
+            finally:
+                draft.unlink()
+        return path.read_text().strip()
+    except OSError as error:
+        raise BadSetting(f"SECRET_KEY is unset and cannot be kept in DATA_DIR: {error}.") from None
+
+
+def _demand(environ: Mapping[str, str], name: str, cast: Callable[[str], str]) -> str:
+    value = environ.get(name, "").strip()
+    if not value:
+        raise BadSetting(f"{name} must be set (scripts/run starts embedded servers and sets it).")
+    try:
+        return cast(value)
+    except ValueError as error:
+        raise BadSetting(f"{name} must be {error}.") from None
+
+
+def _postgresql(value: str) -> str:
+    scheme, separator, rest = value.partition("://")
+    if not separator or scheme not in ("postgresql+psycopg", "postgresql", "postgres"):
+        raise ValueError("a postgresql+psycopg:// address")
+    return f"postgresql+psycopg://{rest}"
+
+
+def _redis(value: str) -> str:
+    if not value.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("a redis://, rediss:// or unix:// address")
+    return value
+
+
+def _http(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError
+    return value.rstrip("/")
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else host
+
+
+def _rate(value: str) -> float:
+    rate = float(value)
+    if not 0 <= rate < 1e6:
+        raise ValueError
+    return rate
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def cast(value: str) -> int:
+        number = int(value)
+        if not least <= number <= most:
+            raise ValueError
+        return number
+
+    return cast
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def cast(value: str) -> str:
+        if value not in choices:
+            raise ValueError
+        return value
+
+    return cast
