@@ -1,0 +1,88 @@
+"""What stands before every view: who may ask from where, what a browser may load, and what it is told when it fails.
+
+Pure ASGI, since a BaseHTTPMiddleware never sees a WebSocket.
+"""
+
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+HEADERS = {
+    "Content-Security-Policy": "; ".join(
+        (
+            "default-src 'self'",
+            "base-uri 'none'",
+            "form-action 'self'",
+            "frame-ancestors 'none'",
+            "object-src 'none'",
+        )
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+
+MAX_BODY = 64 * 1024
+"""Bytes that a form may have; the longest message takes a quarter of it."""
+
+
+class Doors:
+    """Refuses what another site's page sends, and says with every answer what a browser may do with it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                if not scope["path"].startswith("/static/"):
+                    headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        headers = Headers(scope=scope)
+        if scope["type"] == "websocket":
+            if _is_foreign(headers):
+                await send({"type": "websocket.close", "code": 4403})
+                return
+        elif scope["method"] not in SAFE_METHODS:
+            if _is_cross_site(headers):
+                answer = PlainTextResponse("This came from another site's page, so it was not done.", 403)
+                await answer(scope, receive, send_with_headers)
+                return
+            if _is_too_long(headers):
+                answer = PlainTextResponse("That is too much for one form.", 413)
+                await answer(scope, receive, send_with_headers)
+                return
+        await self._app(scope, receive, send_with_headers)
+
+
+def _is_cross_site(headers: Headers) -> bool:
+    """Browsers say from where they ask in Sec-Fetch-Site; older ones in Origin; programs, in neither."""
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    return _is_foreign(headers)
+
+
+def _is_foreign(headers: Headers) -> bool:
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+
+
+def _is_too_long(headers: Headers) -> bool:
+    length = headers.get("content-length", "")
+    return (
+        not length.isdigit() or int(length) > MAX_BODY if length else "chunked" in headers.get("transfer-encoding", "")
+    )

@@ -1,0 +1,120 @@
+"""Who is signed in: a signed cookie and the row behind it, so that Log out ends it on the server for good."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+from web.models import Session, User
+from web.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """The signed-in user of this request or socket, and the session that says so."""
+
+    id: int
+    username: str
+    session_id: bytes
+    expires_at: datetime
+
+
+async def start(db: AsyncSession, settings: Settings, user: User, user_agent: str) -> str:
+    """Sign `user` in; their token becomes 1. Returns the cookie's value. The caller commits."""
+    secret = secrets.token_urlsafe(32)
+    now = datetime.now(UTC)
+    await db.execute(delete(Session).where(Session.expires_at < now))
+    db.add(
+        Session(
+            id=_row_id(secret),
+            user_id=user.id,
+            user_agent=user_agent[:200],
+            expires_at=now + timedelta(seconds=settings.session_max_age),
+        )
+    )
+    await db.execute(update(User).where(User.id == user.id).values(token=1))
+    return _signer(settings).dumps(secret)
+
+
+async def current(db: AsyncSession, settings: Settings, connection: HTTPConnection[Any]) -> SignedIn | None:
+    """Whose cookie this is; None without one, or where it is forged, ended or too old."""
+    try:
+        cookie = connection.cookies[cookie_name(connection)]
+        secret = _signer(settings).loads(cookie, max_age=settings.session_max_age)
+    except (KeyError, BadSignature):
+        return None
+    query = (
+        select(User.id, User.username, Session.id, Session.expires_at)
+        .join(User, User.id == Session.user_id)
+        .where(Session.id == _row_id(secret), Session.expires_at > func.now())
+    )
+    row = (await db.execute(query)).one_or_none()
+    return SignedIn(*row) if row else None
+
+
+async def log_out(db: AsyncSession, me: SignedIn) -> None:
+    """A click on Log out, the one thing that sets the token back to 0. The caller commits."""
+    await db.execute(delete(Session).where(Session.id == me.session_id))
+    await db.execute(update(User).where(User.id == me.id).values(token=0))
+
+
+async def listed(db: AsyncSession, me: SignedIn) -> list[Session]:
+    """The user's sessions that still hold, the newest first."""
+    query = select(Session).where(Session.user_id == me.id, Session.expires_at > func.now())
+    return list(await db.scalars(query.order_by(Session.created_at.desc())))
+
+
+async def end_others(db: AsyncSession, me: SignedIn) -> list[bytes]:
+    """End every session of the user but this one; the token stays. Returns the ended ids. The caller commits."""
+    query = delete(Session).where(Session.user_id == me.id, Session.id != me.session_id).returning(Session.id)
+    return list(await db.scalars(query))
+
+
+async def ended(db: AsyncSession, ids: list[bytes]) -> set[bytes]:
+    """Which of these session ids hold no longer."""
+    query = select(Session.id).where(Session.id.in_(ids), Session.expires_at > func.now())
+    return set(ids) - set(await db.scalars(query))
+
+
+def cookie_name(connection: HTTPConnection[Any]) -> str:
+    """Behind https the name binds the cookie to this very host (RFC 6265bis, section 4.1.3.2)."""
+    return "__Host-session" if _is_secure(connection) else "session"
+
+
+def set_cookie(response: Response, connection: HTTPConnection[Any], value: str, max_age: int) -> None:
+    response.set_cookie(
+        cookie_name(connection),
+        value,
+        max_age=max_age,
+        path="/",
+        secure=_is_secure(connection),
+        httponly=True,
+        samesite="lax",
+    )
+
+
+def delete_cookie(response: Response, connection: HTTPConnection[Any]) -> None:
+    response.delete_cookie(
+        cookie_name(connection), path="/", secure=_is_secure(connection), httponly=True, samesite="lax"
+    )
+
+
+def _is_secure(connection: HTTPConnection[Any]) -> bool:
+    return connection.url.scheme in ("https", "wss")
+
+
+def _row_id(secret: str) -> bytes:
+    """What the row is found by: a copy of the table signs nobody in."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def _signer(settings: Settings) -> URLSafeTimedSerializer:
+    # itsdangerous signs with the last key of the list; the settings name the newest first.
+    return URLSafeTimedSerializer(list(reversed(settings.secret_keys)), salt="knock.session")
