@@ -1,0 +1,114 @@
+"""The latest messages of a conversation, in Redis: read when they are there, filled when not, never needed.
+
+A cached list is a Redis list whose head says at which version and at which last `seq` PostgreSQL held just this; the
+rest are the rendered messages, oldest first. Version and messages are one key, so that they come and go together. The
+higher version wins, and whoever reads compares it with the conversation's version in PostgreSQL.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from markupsafe import Markup
+
+from web import fragments, metrics
+from web.store import Store
+
+LENGTH = 50
+"""Messages kept of a conversation."""
+
+SECONDS = 7 * 86400
+"""A list that nobody opens goes by itself; a key with an end may also be evicted by `volatile-lru`."""
+
+# Another template is another list: after an upgrade nobody is shown what the older one rendered.
+_RELEASE = hashlib.sha256(fragments.source("_message.html").encode()).hexdigest()[:8]
+
+# KEYS[1]: the list. ARGV: the version before, the new head, the new version, LENGTH, SECONDS, the new messages.
+# A list that missed a change is dropped, for a reader to fill again.
+APPEND = """
+local head = redis.call('LINDEX', KEYS[1], 0)
+if not head then return 0 end
+local version = tonumber(string.match(head, '^%d+'))
+if version >= tonumber(ARGV[3]) then return 0 end
+if version ~= tonumber(ARGV[1]) then return redis.call('DEL', KEYS[1]) end
+redis.call('RPUSH', KEYS[1], unpack(ARGV, 6))
+redis.call('LTRIM', KEYS[1], -tonumber(ARGV[4]), -1)
+if redis.call('LINDEX', KEYS[1], 0) == head then redis.call('LPOP', KEYS[1]) end
+redis.call('LPUSH', KEYS[1], ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+return 1
+"""
+
+# KEYS[1]: the list. ARGV: the version, the head, SECONDS, the messages.
+FILL = """
+local head = redis.call('LINDEX', KEYS[1], 0)
+if head and tonumber(string.match(head, '^%d+')) >= tonumber(ARGV[1]) then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('RPUSH', KEYS[1], ARGV[2], unpack(ARGV, 4))
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The latest messages of a conversation as PostgreSQL held them at `version`, rendered, oldest first."""
+
+    version: int
+    last_seq: int
+    messages: Sequence[Markup]
+
+    @property
+    def first_seq(self) -> int:
+        """The oldest one's; there is no gap, since `seq` has none."""
+        return self.last_seq - len(self.messages) + 1
+
+    @property
+    def head(self) -> str:
+        return f"{self.version}:{self.last_seq}"
+
+
+class Evaluates(Protocol):
+    """A Redis client, or a pipeline of one."""
+
+    def eval(self, script: str, numkeys: int, *keys_and_args: str) -> object: ...
+
+
+class Cache:
+    """The cached lists."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def read(self, conversation_id: int, version: int) -> Latest | None:
+        """The list, where it is there and not older than `version`, which the caller just read in PostgreSQL."""
+        cached = await self._store.ask(
+            cast(Awaitable[list[str]], self._store.client.lrange(_key(conversation_id), 0, -1))
+        )
+        if not cached:
+            metrics.CACHE.labels("miss").inc()
+            return None
+        held, last_seq = map(int, cached[0].split(":"))
+        if held < version:
+            metrics.CACHE.labels("stale").inc()
+            return None
+        metrics.CACHE.labels("hit").inc()
+        # What `fill` and `append` kept is what our own template rendered, escaped then.
+        return Latest(held, last_seq, [Markup(message) for message in cached[1:]])  # noqa: S704
+
+    async def fill(self, conversation_id: int, latest: Latest) -> None:
+        """Keep the list, unless Redis holds a later one."""
+        metrics.CACHE.labels("fill").inc()
+        args = (str(latest.version), latest.head, str(SECONDS), *latest.messages)
+        await self._store.ask(self._store.client.eval(FILL, 1, _key(conversation_id), *args))
+
+
+def append(pipeline: Evaluates, conversation_id: int, before: int, after: Latest) -> None:
+    """Say to a pipeline that the messages of `after` were added to the list that was at version `before`."""
+    args = (str(before), after.head, str(after.version), str(LENGTH), str(SECONDS), *after.messages)
+    pipeline.eval(APPEND, 1, _key(conversation_id), *args)
+
+
+def _key(conversation_id: int) -> str:
+    return f"latest:{_RELEASE}:{conversation_id}"

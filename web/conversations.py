@@ -1,0 +1,174 @@
+"""Conversations: who they join, the chat list, and how far each participant has read."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, case, func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from web import accounts
+from web.db import Sessions
+from web.models import Conversation, Message, Participant, User
+
+PAGE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """What never changes of a user."""
+
+    id: int
+    username: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The two participants of a conversation, which stay the same for ever; `low` registered first."""
+
+    id: int
+    low: Person
+    high: Person
+
+    def other(self, user_id: int) -> Person:
+        return self.high if user_id == self.low.id else self.low
+
+    def person(self, user_id: int) -> Person:
+        return self.low if user_id == self.low.id else self.high
+
+    def side(self, user_id: int) -> int:
+        """0 or 1: which of the two this is, for the page's style, since a message is rendered once for both."""
+        return int(user_id == self.high.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A chat in somebody's list: with whom, its last line, and what they have not read."""
+
+    conversation_id: int
+    username: str
+    body: str
+    mine: bool
+    active_at: datetime
+    version: int
+    unread: int
+
+    @property
+    def order(self) -> int:
+        """Microseconds since 1970: the newest chat has the highest."""
+        return int(self.active_at.timestamp() * 1_000_000)
+
+
+class Pairs:
+    """Finds the conversation of two people, and remembers it: membership is asked once a process, not once a message.
+
+    Nothing here goes stale, since a username and a conversation's participants never change.
+    """
+
+    REMEMBERED = 50_000
+
+    def __init__(self, db: Sessions) -> None:
+        self._db = db
+        self._known: dict[tuple[int, str], Pair] = {}
+
+    async def find(self, me: int, username: str) -> Pair | None:
+        """The conversation of user `me` with `username`, begun where there was none.
+
+        None where nobody has that name, or where it is one's own.
+        """
+        key = (me, username.lower())
+        pair = self._known.get(key)
+        if pair is None:
+            async with self._db() as db:
+                pair = await _find_or_begin(db, me, username)
+                await db.commit()
+            if pair is not None:
+                if len(self._known) >= self.REMEMBERED:
+                    self._known.clear()
+                self._known[key] = pair
+        return pair
+
+
+async def _find_or_begin(db: AsyncSession, me: int, username: str) -> Pair | None:
+    if not accounts.USERNAME.fullmatch(username):
+        return None
+    query = select(User.id, User.username).where(accounts.is_named(username) | (User.id == me))
+    people = sorted((Person(*row) for row in await db.execute(query)), key=lambda person: person.id)
+    if len(people) != 2:
+        return None
+    low, high = people
+    return Pair(await _conversation_id(db, low.id, high.id), low, high)
+
+
+async def _conversation_id(db: AsyncSession, low: int, high: int) -> int:
+    query = select(Conversation.id).where(Conversation.low_user_id == low, Conversation.high_user_id == high)
+    found = await db.scalar(query)
+    if found is not None:
+        return found
+    new = insert(Conversation).values(low_user_id=low, high_user_id=high).on_conflict_do_nothing()
+    made = await db.scalar(new.returning(Conversation.id))
+    if made is None:  # the other one opened the chat at the same moment
+        return (await db.scalars(query)).one()
+    await db.execute(insert(Participant).values([{"conversation_id": made, "user_id": user} for user in (low, high)]))
+    return int(made)
+
+
+async def listed(db: AsyncSession, me: int, before: tuple[datetime, int] | None = None) -> list[Entry]:
+    """A page of the chat list of user `me`, the newest first, from the one after `before` on."""
+    query = _entries(me).where(Participant.active_at.is_not(None))
+    if before is not None:
+        query = query.where(tuple_(Participant.active_at, Participant.conversation_id) < before)
+    query = query.order_by(Participant.active_at.desc(), Participant.conversation_id.desc()).limit(PAGE)
+    return [_entry(row, me) for row in await db.execute(query)]
+
+
+async def entry(db: AsyncSession, me: int, conversation_id: int) -> Entry | None:
+    """One chat of the list; None while it has no message."""
+    row = (await db.execute(_entries(me).where(Participant.conversation_id == conversation_id))).one_or_none()
+    return _entry(row, me) if row else None
+
+
+async def mark_read(db: AsyncSession, me: int, conversation_id: int, version: int) -> bool:
+    """Everything that the page at `version` showed is read. Whether that was news. The caller commits."""
+    shown = (
+        select(func.max(Message.seq))
+        .where(Message.conversation_id == conversation_id, Message.version <= version)
+        .scalar_subquery()
+    )
+    statement = (
+        update(Participant)
+        .where(Participant.conversation_id == conversation_id, Participant.user_id == me, Participant.read_seq < shown)
+        .values(read_seq=shown)
+        .returning(Participant.read_seq)
+    )
+    return (await db.scalar(statement)) is not None
+
+
+def _entries(me: int) -> Select[*tuple[Any, ...]]:
+    other = aliased(User)
+    other_id = case(
+        (Conversation.low_user_id == me, Conversation.high_user_id),
+        else_=Conversation.low_user_id,
+    )
+    return (
+        select(
+            Participant.conversation_id,
+            other.username,
+            Message.body,
+            Message.author_id,
+            Participant.active_at,
+            Conversation.version,
+            (Conversation.last_seq - Participant.read_seq).label("unread"),
+        )
+        .join(Conversation, Conversation.id == Participant.conversation_id)
+        .join(other, other.id == other_id)
+        .join(Message, (Message.conversation_id == Conversation.id) & (Message.seq == Conversation.last_seq))
+        .where(Participant.user_id == me)
+    )
+
+
+def _entry(row: Row[*tuple[Any, ...]], me: int) -> Entry:
+    conversation_id, username, body, author_id, active_at, version, unread = row
+    return Entry(conversation_id, username, body, author_id == me, active_at, version, unread)

@@ -1,0 +1,127 @@
+"""Templates: whole pages, and the fragments that a swap puts into one.
+
+A fragment is a macro of a file that begins with an underscore, so that a page includes it and the socket calls it
+directly: one source of a message's HTML. Every template ends in `.html`, which is what switches escaping on.
+"""
+
+import hashlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from linkify_it import LinkifyIt
+from markupsafe import Markup, escape
+
+from web.conversations import Entry, Pair
+
+ROOT = Path(__file__).parent.parent
+HTMX = ROOT / "node_modules" / "htmx.org" / "dist"
+STATIC = ROOT / "static"
+
+_links = LinkifyIt().add("ftp:", None).add("//", None)
+
+
+def page(name: str, **context: object) -> str:
+    """A template as text."""
+    return environment.get_template(name).render(context)
+
+
+def message(pair: Pair, seq: int, version: int, author_id: int, nonce: str, body: str, created_at: datetime) -> Markup:
+    """A message, the same for both participants."""
+    side = pair.side(author_id)
+    return _macro("_message.html", "message")(
+        pair.id, seq, version, pair.person(author_id).username, side, nonce, body, created_at
+    )
+
+
+def entry(chat: Entry) -> str:
+    """A chat of the list."""
+    return _macro("_entry.html", "entry")(chat)
+
+
+def message_swap(pair: Pair, html: str) -> str:
+    """The instruction that puts messages where they belong: in the order of `seq`, each one once."""
+    return f'<hx-upsert hx-target="#messages-{pair.id}" key="data-seq" sort>{html}</hx-upsert>'
+
+
+def entry_swap(html: str) -> str:
+    """The instruction that puts a chat where it belongs in the list: the newest first."""
+    return f'<hx-upsert hx-target="#chats" key="data-order" sort="desc">{html}</hx-upsert>'
+
+
+def refusal(nonce: str, reason: str, retry: bool) -> str:
+    """The answer to a send that was refused."""
+    return _macro("_refusal.html", "refusal")(nonce, reason, retry)
+
+
+def typing(pair: Pair, author_id: int) -> str:
+    """Somebody is typing; the style lets it fade by itself."""
+    return _macro("_typing.html", "typing")(pair.id, pair.person(author_id).username)
+
+
+def source(name: str) -> str:
+    """The text of a template file."""
+    return (ROOT / "templates" / name).read_text()
+
+
+@lru_cache(4096)
+def linkify(text: str) -> Markup:
+    """The text with its http and https addresses and mail addresses as links; everything is escaped."""
+    if not _links.pretest(text) or not (found := _links.match(text)):
+        return escape(text)
+    pieces = []
+    end = 0
+    for link in found:
+        pieces.append(escape(text[end : link.index]))
+        anchor = Markup('<a href="{}" target="_blank" rel="noopener noreferrer nofollow">{}</a>')
+        pieces.append(anchor.format(link.url, link.raw))
+        end = link.last_index
+    pieces.append(escape(text[end:]))
+    return Markup("").join(pieces)
+
+
+@cache
+def asset(path: str) -> str:
+    """The address of a file that browsers may keep for ever: another content is another address."""
+    file = HTMX / path.removeprefix("htmx/") if path.startswith("htmx/") else STATIC / path
+    return f"/static/{path}?v={hashlib.sha256(file.read_bytes()).hexdigest()[:12]}"
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _clock(moment: datetime) -> str:
+    """What stands there until the page knows the reader's own time zone."""
+    return moment.astimezone(UTC).strftime("%-d %b %Y, %H:%M UTC")
+
+
+def _hue(username: str) -> int:
+    """One of eight colours, always the same for a name."""
+    return sum(username.lower().encode()) % 8
+
+
+@cache
+def _macro(template: str, name: str) -> Callable[..., Markup]:
+    return cast(Callable[..., Markup], getattr(environment.get_template(template).module, name))
+
+
+def _make_environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(ROOT / "templates"),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    functions: dict[str, Any] = {"asset": asset}
+    made.globals.update(functions)
+    made.filters.update(linkify=linkify, iso=_iso, clock=_clock, hue=_hue)
+    return made
+
+
+environment = _make_environment()

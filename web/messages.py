@@ -1,0 +1,173 @@
+"""Messages: what may be sent, the way to send it, and the lists that a page shows."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+from sqlalchemy import Select, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from web import cache, fragments, metrics
+from web.cache import LENGTH, Cache, Latest
+from web.conversations import Entry, Pair
+from web.db import Sessions
+from web.models import Conversation, Message
+
+if TYPE_CHECKING:
+    from web.hub import Hub
+    from web.relay import Relay
+
+BODY_LENGTH = 4000
+NONCE = re.compile(r"[\x21-\x7e]{1,64}")
+CHANGES = 200
+"""Messages in one page of a catch-up."""
+
+
+class Refused(Exception):
+    """A send that came to nothing; the text is for its author. `retry`: the same send may do better later."""
+
+    def __init__(self, reason: str, *, retry: bool = False, cause: str = "invalid") -> None:
+        super().__init__(reason)
+        self.retry = retry
+        metrics.REFUSED.labels(cause).inc()
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A message that PostgreSQL holds. `before` is the conversation's version that it raised."""
+
+    pair: Pair
+    author_id: int
+    nonce: str
+    body: str
+    seq: int
+    version: int
+    created_at: datetime
+    html: Markup
+    is_new: bool
+    """False where the nonce had made it this message before."""
+
+    @property
+    def swap(self) -> str:
+        return fragments.message_swap(self.pair, self.html)
+
+
+def check(body: str, nonce: str) -> str:
+    """The body as it will be kept. Raises Refused."""
+    body = body.replace("\r\n", "\n")
+    if not body.strip():
+        raise Refused("Write something first.")
+    if len(body) > BODY_LENGTH:
+        raise Refused(f"That is {len(body):,} characters; a message has at most {BODY_LENGTH:,}.")
+    if "\x00" in body:
+        raise Refused("The message contains a character that cannot be kept (NUL).")
+    if not NONCE.fullmatch(nonce):
+        raise Refused("The page sent this without a proper mark of its own (nonce). Reload the page and try again.")
+    return body
+
+
+def announce(hub: "Hub", relay: "Relay", batch: Sequence[Posted], read: dict[tuple[int, int], int]) -> None:
+    """Tell both participants' pages, and the cached lists, of what was just committed.
+
+    `batch` is in commit order; `read` has each participant's `read_seq` by (conversation, user).
+    """
+    for posted in batch:
+        pair = posted.pair
+        for person in (pair.low, pair.high):
+            chat = Entry(
+                conversation_id=pair.id,
+                username=pair.other(person.id).username,
+                body=posted.body,
+                mine=person.id == posted.author_id,
+                active_at=posted.created_at,
+                version=posted.version,
+                unread=max(0, posted.seq - read[pair.id, person.id]),
+            )
+            hub.publish(person.id, posted.swap + fragments.entry_swap(fragments.entry(chat)))
+    for _, group in groupby(batch, key=lambda posted: posted.pair.id):
+        _cache(relay, list(group))
+
+
+def _cache(relay: "Relay", added: Sequence[Posted]) -> None:
+    """Add messages of one conversation, as they follow each other, to its cached list."""
+    first, last = added[0], added[-1]
+    after = Latest(last.version, last.seq, [posted.html for posted in added])
+    relay.say(lambda pipeline: cache.append(pipeline, first.pair.id, first.version - 1, after))
+
+
+class Latests:
+    """The latest messages of conversations: from Redis when they are there, else from PostgreSQL and into Redis."""
+
+    def __init__(self, db: Sessions, cached: Cache) -> None:
+        self._db = db
+        self._cached = cached
+        self._loading: dict[int, asyncio.Task[Latest]] = {}
+
+    async def of(self, pair: Pair, version: int) -> Latest:
+        """The latest messages, not older than `version`."""
+        found = await self._cached.read(pair.id, version)
+        while found is None or found.version < version:
+            # However many want a cold list at once, PostgreSQL is asked by one of them.
+            if pair.id not in self._loading:
+                self._loading[pair.id] = asyncio.create_task(self._load(pair))
+            found = await asyncio.shield(self._loading[pair.id])
+        return found
+
+    async def _load(self, pair: Pair) -> Latest:
+        try:
+            async with self._db() as db:
+                latest = await load_latest(db, pair)
+            await self._cached.fill(pair.id, latest)
+            return latest
+        finally:
+            del self._loading[pair.id]
+
+
+async def load_latest(db: AsyncSession, pair: Pair) -> Latest:
+    """The latest messages and the version that they belong to, read in one statement, hence of one moment."""
+    newest = _messages(pair.id).order_by(Message.seq.desc()).limit(LENGTH).subquery()
+    query = (
+        select(Conversation.version, Conversation.last_seq, newest)
+        .outerjoin(newest, newest.c.conversation_id == Conversation.id)
+        .where(Conversation.id == pair.id)
+        .order_by(newest.c.seq)
+    )
+    rows = (await db.execute(query)).all()
+    version, last_seq = rows[0][:2]
+    return Latest(version, last_seq, [render(pair, row[3:]) for row in rows if row[3] is not None])
+
+
+async def before(db: AsyncSession, pair: Pair, seq: int) -> list[Markup]:
+    """The messages before `seq`, rendered, oldest first, at most a page of them."""
+    query = _messages(pair.id).where(Message.seq < seq).order_by(Message.seq.desc()).limit(LENGTH)
+    return [render(pair, row[1:]) for row in reversed((await db.execute(query)).all())]
+
+
+async def after(db: AsyncSession, pair: Pair, version: int) -> tuple[list[Markup], int, bool]:
+    """What changed since `version`: the messages, rendered; the version that they lead to; whether there is more."""
+    query = _messages(pair.id).where(Message.version > version).order_by(Message.version).limit(CHANGES)
+    rows = (await db.execute(query)).all()
+    reached = rows[-1].version if rows else version
+    return [render(pair, row[1:]) for row in rows], reached, len(rows) == CHANGES
+
+
+def render(pair: Pair, row: Sequence[Any]) -> Markup:
+    seq, version, author_id, nonce, body, created_at = row
+    return fragments.message(pair, seq, version, author_id, nonce, body, created_at)
+
+
+def _messages(conversation_id: int) -> Select[*tuple[Any, ...]]:
+    return select(
+        Message.conversation_id,
+        Message.seq,
+        Message.version,
+        Message.author_id,
+        Message.nonce,
+        Message.body,
+        Message.created_at,
+    ).where(Message.conversation_id == conversation_id)

@@ -1,0 +1,104 @@
+"""What follows a commit in Redis: cached lists, frames for the other processes, tasks for the worker.
+
+Callers leave it here and go on. One pipeline is under way at a time and carries everything that came meanwhile, so
+a slow Redis never holds a send. What a lost Redis cannot take is dropped: a cached list that missed a change is seen
+by its version, a task is swept from the outbox, and for frames every process is told afterwards to let its sockets
+catch up.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from dramatiq.errors import DramatiqError
+from redis.exceptions import RedisError
+
+from web import tasks
+from web.store import PAUSE, UNAVAILABLE, Store
+
+log = logging.getLogger(__name__)
+
+Command = Callable[[Any], object]
+"""Says one command to a pipeline."""
+
+BOUND = 10_000
+"""Commands that wait for Redis at the most."""
+
+MISSED = "missed"
+"""The channel on which a process says that frames were lost."""
+
+
+class Relay:
+    """Hands over to Redis, behind the caller's back."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._commands: list[Command] = []
+        self._task_ids: list[int] = []
+        self._more_commands = asyncio.Event()
+        self._more_tasks = asyncio.Event()
+        self._missed = False
+
+    def say(self, command: Command) -> None:
+        """Leave a command for the next pipeline."""
+        if len(self._commands) >= BOUND:
+            self._commands.clear()
+            self._missed = True
+        self._commands.append(command)
+        self._more_commands.set()
+
+    def enqueue(self, notification_ids: Sequence[int]) -> None:
+        """Leave notifications for the worker; the sweep finds those that do not arrive."""
+        if notification_ids:
+            self._task_ids.extend(notification_ids)
+            self._more_tasks.set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        loops = [asyncio.create_task(self._hand_over_commands()), asyncio.create_task(self._hand_over_tasks())]
+        try:
+            yield
+        finally:
+            if self._commands:
+                await self._execute()
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+
+    async def _hand_over_commands(self) -> None:
+        while True:
+            await self._more_commands.wait()
+            self._more_commands.clear()
+            if not await self._execute():
+                await asyncio.sleep(PAUSE)
+
+    async def _execute(self) -> bool:
+        commands, self._commands = self._commands, []
+        pipeline = self._store.client.pipeline(transaction=False)
+        if self._missed:
+            pipeline.publish(MISSED, "")
+        for command in commands:
+            command(pipeline)
+        try:
+            await pipeline.execute(raise_on_error=False)
+        except UNAVAILABLE as error:
+            if not self._missed:
+                log.warning("Redis is away: the other processes hear of changes when it is back (%s)", error)
+            self._store.rest()
+            self._missed = True
+            self._more_commands.set()  # to say so as soon as Redis is back, even where nobody writes
+            return False
+        self._missed = False
+        return True
+
+    async def _hand_over_tasks(self) -> None:
+        while True:
+            await self._more_tasks.wait()
+            self._more_tasks.clear()
+            ids, self._task_ids = self._task_ids, []
+            try:
+                await asyncio.to_thread(tasks.enqueue, ids)
+            except (DramatiqError, RedisError, OSError) as error:
+                log.warning("%d notifications wait for the worker's sweep (%s)", len(ids), error)
