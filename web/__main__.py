@@ -1,0 +1,76 @@
+"""`python -m web` serves the site, in WEB_PROCESSES processes."""
+
+import os
+import socket
+import sys
+import tempfile
+from functools import partial
+
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.supervisors import Multiprocess
+
+from web import log, settings
+from web.settings import Settings
+
+BACKLOG = 2048
+"""Connections that may wait to be accepted: as many pages come back at once after a restart."""
+UNREAD_MILLISECONDS = 8_000
+"""After so long without taking what it was sent, a peer is cut off by the kernel (TCP_USER_TIMEOUT, RFC 5482)."""
+PARTING_SECONDS = 5
+"""For requests that are under way when the process is told to end."""
+MAX_FRAME = 64 * 1024
+"""Bytes."""
+
+
+def main() -> None:
+    chosen = settings.load()
+    log.configure(chosen)
+    if chosen.web_processes > 1:
+        # The figures of all processes are added up in a folder; prometheus_client looks for it when it is imported.
+        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="knock-metrics-"))
+    listening = _listen(chosen)
+    config = uvicorn.Config(
+        partial(_app, chosen),
+        factory=True,
+        workers=chosen.web_processes,
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=MAX_FRAME,
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=PARTING_SECONDS,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+    )
+    if chosen.web_processes > 1:
+        Multiprocess(config, sockets=[listening]).run()
+    else:
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _app(chosen: Settings) -> Starlette:
+    from web import app  # in the process that serves, and after its metrics folder is named
+
+    log.configure(chosen)
+    return app.make_app(chosen)
+
+
+def _listen(chosen: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in chosen.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; the connections inherit it
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MILLISECONDS)
+    try:
+        listening.bind((chosen.host, chosen.port))
+    except OSError as error:
+        print(f"knock: cannot serve on {chosen.host} port {chosen.port}: {error.strerror}.", file=sys.stderr)
+        raise SystemExit(1) from None
+    listening.listen(BACKLOG)
+    listening.set_inheritable(True)
+    return listening
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""The site: every address it has, and what stands before them."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+
+from web import fragments, site
+from web.doors import Doors
+from web.settings import Settings
+from web.views import auth, chat, health, pages, settings, socket, telegram, users
+
+routes = [
+    Route("/", chat.chats),
+    Route("/register", auth.register, methods=["GET", "POST"]),
+    Route("/login", auth.login, methods=["GET", "POST"]),
+    Route("/logout", auth.log_out, methods=["POST"]),
+    Route("/users", users.index),
+    Route("/chat/{username}", chat.chat),
+    Route("/chat/{username}/messages", chat.older_or_changed),
+    Route("/chat/{username}/messages", chat.post, methods=["POST"]),
+    WebSocketRoute("/ws", socket.connect),
+    Route("/settings", settings.show),
+    Route("/settings/password", settings.change_password, methods=["POST"]),
+    Route("/settings/sessions/end", settings.end_other_sessions, methods=["POST"]),
+    *telegram.routes,
+    Route("/livez", health.livez),
+    Route("/readyz", health.readyz),
+    Route("/metrics", health.prometheus),
+    Mount("/static/htmx", StaticFiles(directory=fragments.HTMX, check_dir=False)),
+    Mount("/static", StaticFiles(directory=fragments.STATIC)),
+]
+
+
+def make_app(chosen: Settings) -> Starlette:
+    """The site with these settings."""
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
+        async with site.running(chosen) as parts:
+            yield parts
+
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(Doors)],
+        exception_handlers=pages.HANDLERS,
+        lifespan=lifespan,
+    )

@@ -1,0 +1,68 @@
+"""The parts that one web process is made of: opened when it starts, found at `request.state`, closed when it ends."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from starlette import datastructures, requests, websockets
+
+from web import db as database
+from web import messages, store
+from web.cache import Cache
+from web.conversations import Pairs
+from web.hub import Hub
+from web.limiter import Limiter
+from web.messages import Latests
+from web.relay import Relay
+from web.settings import Settings
+from web.store import Store
+from web.writer import Writer, Written
+
+
+class Site(datastructures.State):
+    """One web process."""
+
+    settings: Settings
+    db: database.Sessions
+    store: Store
+    pairs: Pairs
+    latests: Latests
+    relay: Relay
+    hub: Hub
+    writer: Writer
+    limiter: Limiter
+
+
+Request = requests.Request[Site]
+WebSocket = websockets.WebSocket[Site]
+Connection = requests.HTTPConnection[Site]
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Mapping[str, Any]]:
+    """The parts of a process, running, as the state that Starlette gives to every request."""
+    async with AsyncExitStack() as stack:
+        engine = await stack.enter_async_context(database.connect(settings))
+        redis = await stack.enter_async_context(store.connect(settings.redis_url))
+        db = database.sessions(engine)
+        relay = Relay(redis)
+        hub = Hub(redis, relay, db)
+
+        def announce(written: Written) -> None:
+            messages.announce(hub, relay, written.new, written.read)
+            relay.enqueue(written.due_notifications)
+
+        writer = Writer(engine, announce)
+        for part in (relay, hub, writer):
+            await stack.enter_async_context(part.running())
+        yield {
+            "settings": settings,
+            "db": db,
+            "store": redis,
+            "pairs": Pairs(db),
+            "latests": Latests(db, Cache(redis)),
+            "relay": relay,
+            "hub": hub,
+            "writer": writer,
+            "limiter": Limiter(redis.client.connection_pool),
+        }

@@ -1,0 +1,29 @@
+"""For whoever looks after the site: is it alive, can it serve, and what has it been doing."""
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from sqlalchemy import text
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from web import db as database
+from web import metrics
+from web.site import Request
+
+
+async def livez(_request: Request) -> Response:
+    return PlainTextResponse("ok\n")
+
+
+async def readyz(request: Request) -> Response:
+    """200 while the site can serve. Without Redis it can, only slower, so that is told but takes nobody away."""
+    try:
+        async with request.state.db() as db:
+            await db.execute(text("SELECT 1"))
+        postgresql = "ok"
+    except database.UNAVAILABLE:
+        postgresql = "away"
+    redis = "ok" if await request.state.store.ask(request.state.store.client.ping()) else "away"
+    return JSONResponse({"postgresql": postgresql, "redis": redis}, 200 if postgresql == "ok" else 503)
+
+
+async def prometheus(_request: Request) -> Response:
+    return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,113 @@
+"""What all views share: rendering a page, knowing who asks, and answers that are no page of their own."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from web import db as database
+from web import fragments, sessions
+from web.conversations import Pair
+from web.sessions import SignedIn
+from web.site import Connection, Request
+
+log = logging.getLogger(__name__)
+
+View = Callable[[Request], Awaitable[Response]]
+SignedInView = Callable[[Request, SignedIn], Awaitable[Response]]
+
+UNAVAILABLE = "Knock cannot reach its database at the moment. Nothing is lost; try again in a few seconds."
+RETRY_AFTER = "3"
+MAX_BIGINT = 2**63 - 1
+
+
+def render(name: str, status_code: int = 200, **context: object) -> HTMLResponse:
+    return HTMLResponse(fragments.page(name, **context), status_code)
+
+
+def see_other(path: str) -> Response:
+    return RedirectResponse(path, 303)
+
+
+def signed_in(view: SignedInView) -> View:
+    """The view is for whoever is signed in; anybody else is sent to log in, and comes back to it."""
+
+    async def guarded(request: Request) -> Response:
+        me = await who(request)
+        return await view(request, me) if me else _to_login(request)
+
+    return guarded
+
+
+async def who(connection: Connection) -> SignedIn | None:
+    async with connection.state.db() as db:
+        return await sessions.current(db, connection.state.settings, connection)
+
+
+async def pair_of(request: Request, me: SignedIn) -> Pair:
+    """The conversation that the address names: loaded through who asks, so a stranger's is a 404."""
+    pair = await request.state.pairs.find(me.id, request.path_params["username"])
+    if pair is None:
+        raise HTTPException(404, "Nobody here has that name, so there is no chat with them.")
+    return pair
+
+
+def number(request: Request, name: str) -> int | None:
+    """A whole number of the query; None where it is not there. Raises a 422."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) > MAX_BIGINT:
+        raise HTTPException(422, f"“{name}” in the address is not a number.")
+    return int(text)
+
+
+def is_htmx(request: Request) -> bool:
+    return request.headers.get("hx-request") == "true"
+
+
+def local_path(path: str) -> str:
+    """The path, if it leads somewhere on this site; else the chat list."""
+    parts = urlsplit(path)
+    is_local = path.startswith("/") and not path.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
+    return path if is_local and path.isprintable() else "/"
+
+
+def _to_login(request: Request) -> Response:
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    back = here if request.method == "GET" else "/"
+    login = f"/login?next={quote(back, safe='')}" if back != "/" else "/login?next=/"
+    if is_htmx(request):
+        return Response(status_code=401, headers={"HX-Redirect": login})
+    return see_other(login)
+
+
+async def on_http_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    said = error.detail
+    if error.status_code == 404 and said == "Not Found":
+        said = "There is nothing at this address."
+    page = render("error.html", error.status_code, status=error.status_code, said=said)
+    page.headers.update(error.headers or {})
+    return page
+
+
+async def on_unavailable(request: Request, error: Exception) -> Response:
+    log.warning("%s %s cannot be answered: PostgreSQL is away (%s)", request.method, request.url.path, error)
+    page = render("error.html", 503, status=503, said=UNAVAILABLE)
+    page.headers["Retry-After"] = RETRY_AFTER
+    return page
+
+
+async def on_error(_request: Request, _error: Exception) -> Response:
+    return render("error.html", 500, status=500, said="Something went wrong on our side. It has been noted.")
+
+
+HANDLERS: dict[Any, Any] = {
+    HTTPException: on_http_error,
+    **dict.fromkeys(database.UNAVAILABLE, on_unavailable),
+    Exception: on_error,
+}
