@@ -1,0 +1,47 @@
+"""The sweep: each second, what the outbox has due and no task was made for, or only one that was lost."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from dramatiq.errors import DramatiqError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from web import notifications
+from web.db import UNAVAILABLE, Sessions
+
+log = logging.getLogger(__name__)
+
+PERIOD = 1.0
+ON_ITS_WAY = 10
+"""Seconds in which a row that was swept is not swept again."""
+
+
+async def forever(db: Sessions, redis: Redis, enqueue: Callable[[Sequence[int]], None]) -> None:
+    """Sweep until cancelled; while PostgreSQL or Redis is away, say so once."""
+    away = False
+    while True:
+        try:
+            if ids := await forgotten(db, redis):
+                await asyncio.to_thread(enqueue, ids)
+            away = False
+        except (*UNAVAILABLE, RedisError, DramatiqError) as error:
+            if not away:
+                log.warning("Nothing can be swept until PostgreSQL and Redis are there: %s", error)
+            away = True
+        except Exception:
+            log.exception("The sweep failed, and goes on")
+        await asyncio.sleep(PERIOD)
+
+
+async def forgotten(db: Sessions, redis: Redis) -> list[int]:
+    """Rows that are due, and that no worker swept in the last ten seconds."""
+    async with db() as connection:
+        due = await notifications.due(connection)
+    async with redis.pipeline(transaction=False) as pipe:
+        for notification_id, since in due:
+            # The mark lives where the queue lives, so whatever wipes the one wipes the other.
+            pipe.set(f"swept:{notification_id}:{since.timestamp()}", 1, nx=True, ex=ON_ITS_WAY)
+        marked = await pipe.execute()
+    return [notification_id for (notification_id, _), new in zip(due, marked, strict=True) if new]

@@ -1,0 +1,126 @@
+"""The way of one notification: read again, claimed, told to Telegram, marked."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
+
+from aiogram import Bot
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from web import cards, linking, notifications, presence, telegram
+from web.db import UNAVAILABLE, Sessions
+from web.notifications import Claim
+from web.presence import Presence
+from web.telegram import TelegramError
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 1.0
+"""Seconds that one call waits for another to the same chat."""
+MARK_SECONDS = 8.0
+"""With a call to Telegram before it, still within the claim's lease."""
+
+
+@dataclass(frozen=True)
+class Teller:
+    """What a worker process tells with; `bot` is None while Telegram is off."""
+
+    db: Sessions
+    redis: Redis
+    bot: Bot | None
+    site_url: str
+    _chats: WeakValueDictionary[int, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+
+    async def tell(self, notification_id: int) -> None:
+        """Tell of this row, unless something speaks against it. Raises DBAPIError where PostgreSQL is away."""
+        async with self.db() as db:
+            row = await notifications.find(db, notification_id)
+        if row is None:
+            return
+        if self.bot is None or row.chat_id is None:
+            async with self.db.begin() as db:
+                await notifications.cancel(db, row.id, "no Telegram account is linked, or Telegram is off")
+            return
+        presence_now = await self._presence(row.user_id)
+        async with self._only_call_to(row.chat_id) as alone:
+            async with self.db.begin() as db:
+                if not alone:
+                    await notifications.postpone(db, row.id, "another one is being told to this chat")
+                    return
+                claim = await notifications.claim(db, row.id, presence_now)
+            if claim is not None:
+                await self._speak(self.bot, claim)
+
+    async def _presence(self, user_id: int) -> Presence:
+        try:
+            return await presence.look(self.redis, user_id)
+        except (RedisError, OSError) as error:
+            # Better a knock too many than none.
+            log.warning("Redis does not say who is away, so everybody is: %s", error)
+            return presence.AWAY
+
+    @asynccontextmanager
+    async def _only_call_to(self, chat_id: int) -> AsyncIterator[bool]:
+        """Hold the chat, so that what one call is refused for is known before the next; False where it stays held."""
+        lock = self._chats.setdefault(chat_id, asyncio.Lock())
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await lock.acquire()
+        except TimeoutError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    async def _speak(self, bot: Bot, claim: Claim) -> None:
+        html = cards.knock(self.site_url, claim.author, claim.bodies, claim.earlier)
+        try:
+            card_id = claim.card_id
+            if card_id is None or not await telegram.edit(bot, claim.chat_id, card_id, html):
+                card_id = await telegram.send(bot, claim.chat_id, html)
+        except TelegramError as error:
+            await self._refused(claim, error)
+            return
+        for old_card_id in await self._told(claim, card_id):
+            await self._take_away(bot, claim, old_card_id)
+
+    async def _told(self, claim: Claim, card_id: int) -> Sequence[int]:
+        """Mark the row, if need be when PostgreSQL is back: without the mark the user would be told twice."""
+        until = time.monotonic() + MARK_SECONDS
+        while True:
+            try:
+                async with self.db.begin() as db:
+                    return await notifications.told(db, claim, card_id)
+            except UNAVAILABLE:
+                if time.monotonic() > until:
+                    raise
+            await asyncio.sleep(0.5)
+
+    async def _refused(self, claim: Claim, error: TelegramError) -> None:
+        log.warning("Notification %d, try %d: %s", claim.id, claim.attempts, error)
+        async with self.db.begin() as db:
+            await notifications.refused(db, claim, error)
+            if error.permanent:
+                await linking.lose(db, claim.chat_id, str(error))
+            if error.retry_after is not None:
+                await notifications.hush(db, claim.chat_id, error.retry_after)
+
+    async def _take_away(self, bot: Bot, claim: Claim, card_id: int) -> None:
+        """Delete an older card; where Telegram will not now, the next card tries again."""
+        try:
+            await telegram.delete(bot, claim.chat_id, card_id)
+        except TelegramError as error:
+            log.warning("A card of notification %d stays: %s", claim.id, error)
+            if error.retry_after is not None:
+                async with self.db.begin() as db:
+                    await notifications.hush(db, claim.chat_id, error.retry_after)
+            return
+        async with self.db.begin() as db:
+            await notifications.taken_away(db, claim, card_id)
