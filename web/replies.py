@@ -1,0 +1,39 @@
+"""What the bot says, in Telegram's HTML."""
+
+from markupsafe import escape
+
+HELP = (
+    "This bot knocks when somebody writes to you on {site} while you are logged out.\n\n"
+    "To connect it, press <b>Connect Telegram</b> in the settings there, or send /start and then your username. "
+    "Send /stop to hear no more."
+)
+REQUESTED = (
+    "Thank you. If somebody on {site} has that username, they are asked in their settings whether to connect this "
+    "Telegram account. Nothing is sent here before they say yes."
+)
+
+
+def linked(username: str) -> str:
+    return f"Connected. You are told here when somebody writes to <b>{escape(username)}</b>. Send /stop to end that."
+
+
+def stale(site_url: str) -> str:
+    return (
+        f"That link is used up, or older than ten minutes. Open the settings for a new one: {escape(site_url)}/settings"
+    )
+
+
+def asked() -> str:
+    return "What is your username on the site?"
+
+
+def requested(site_url: str) -> str:
+    return REQUESTED.format(site=escape(site_url))
+
+
+def stopped() -> str:
+    return "Done. This account is not connected to anybody now, and you hear no more from here."
+
+
+def help(site_url: str) -> str:
+    return HELP.format(site=escape(site_url))
