@@ -4,10 +4,9 @@ import os
 import socket
 import sys
 import tempfile
-from functools import partial
+from contextlib import ExitStack
 
 import uvicorn
-from starlette.applications import Starlette
 from uvicorn.supervisors import Multiprocess
 
 from web import log, settings
@@ -26,12 +25,8 @@ MAX_FRAME = 64 * 1024
 def main() -> None:
     chosen = settings.load()
     log.configure(chosen)
-    if chosen.web_processes > 1:
-        # The figures of all processes are added up in a folder; prometheus_client looks for it when it is imported.
-        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="knock-metrics-"))
-    listening = _listen(chosen)
     config = uvicorn.Config(
-        partial(_app, chosen),
+        "web.app:from_environment",  # by name, since each process loads it for itself
         factory=True,
         workers=chosen.web_processes,
         http="httptools",
@@ -43,17 +38,15 @@ def main() -> None:
         log_config=None,
         server_header=False,
     )
-    if chosen.web_processes > 1:
-        Multiprocess(config, sockets=[listening]).run()
-    else:
-        uvicorn.Server(config).run(sockets=[listening])
-
-
-def _app(chosen: Settings) -> Starlette:
-    from web import app  # in the process that serves, and after its metrics folder is named
-
-    log.configure(chosen)
-    return app.make_app(chosen)
+    with ExitStack() as stack:
+        listening = stack.enter_context(_listen(chosen))
+        if chosen.web_processes == 1:
+            uvicorn.Server(config).run(sockets=[listening])
+        else:
+            # The figures of all processes are added up in a folder, which prometheus_client looks for when imported.
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="knock-metrics-"))
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+            Multiprocess(config, sockets=[listening]).run()
 
 
 def _listen(chosen: Settings) -> socket.socket:

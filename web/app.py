@@ -9,10 +9,11 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
-from web import fragments, site
+from web import fragments, log, settings, site
 from web.doors import Doors
 from web.settings import Settings
-from web.views import auth, chat, health, pages, settings, socket, telegram, users
+from web.views import auth, chat, health, pages, socket, telegram, users
+from web.views import settings as settings_views
 
 routes = [
     Route("/", chat.chats),
@@ -24,9 +25,9 @@ routes = [
     Route("/chat/{username}/messages", chat.older_or_changed),
     Route("/chat/{username}/messages", chat.post, methods=["POST"]),
     WebSocketRoute("/ws", socket.connect),
-    Route("/settings", settings.show),
-    Route("/settings/password", settings.change_password, methods=["POST"]),
-    Route("/settings/sessions/end", settings.end_other_sessions, methods=["POST"]),
+    Route("/settings", settings_views.show),
+    Route("/settings/password", settings_views.change_password, methods=["POST"]),
+    Route("/settings/sessions/end", settings_views.end_other_sessions, methods=["POST"]),
     *telegram.routes,
     Route("/livez", health.livez),
     Route("/readyz", health.readyz),
@@ -34,6 +35,13 @@ routes = [
     Mount("/static/htmx", StaticFiles(directory=fragments.HTMX, check_dir=False)),
     Mount("/static", StaticFiles(directory=fragments.STATIC)),
 ]
+
+
+def from_environment() -> Starlette:
+    """The site of a web process."""
+    chosen = settings.load()
+    log.configure(chosen)
+    return make_app(chosen)
 
 
 def make_app(chosen: Settings) -> Starlette:

@@ -1,0 +1,93 @@
+"""The cast, alice, bob, and charlie the outsider, on a real site: two web processes, PostgreSQL and Valkey."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import psycopg
+import pytest
+import redis
+from alembic import command
+from alembic.config import Config
+
+from tests import site as sites
+from tests.site import Person, Site
+from web import embedded
+
+TABLES = (
+    "users, sessions, conversations, participants, messages, notifications,"
+    " telegram_codes, telegram_requests, telegram_cursors"
+)
+
+
+@pytest.fixture(scope="session")
+def environ(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of every process that a test starts, with embedded servers of this run's own."""
+    data = tmp_path_factory.mktemp("data")
+    with ExitStack() as stack:
+        chosen = {
+            "DATABASE_URL": stack.enter_context(embedded.postgres(data / "postgres")),
+            "REDIS_URL": stack.enter_context(embedded.valkey(data / "valkey")),
+            "SECRET_KEY": "the-key-of-the-tests-long-enough-for-them",
+            "DATA_DIR": str(data),
+            "WEB_PROCESSES": "2",
+            "SOCKET_RATE": "0",
+        }
+        os.environ.update(chosen)
+        # Nobody switches this machine off in the middle of a test, so nothing has to wait for the disk.
+        with psycopg.connect(chosen["DATABASE_URL"].replace("+psycopg", ""), autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
+        command.upgrade(Config(sites.TOP / "alembic.ini"), "head")
+        yield chosen
+
+
+@pytest.fixture
+def postgres(environ: dict[str, str]) -> Iterator[psycopg.Connection]:
+    """PostgreSQL as a test looks into it."""
+    url = environ["DATABASE_URL"].replace("+psycopg", "")
+    with psycopg.connect(url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def valkey(environ: dict[str, str]) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(environ["REDIS_URL"], decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def clean(request: pytest.FixtureRequest) -> None:
+    """Nothing of the test before: no rows, no cached lists, no counted attempts."""
+    if "environ" in request.fixturenames:
+        request.getfixturevalue("postgres").execute(f"TRUNCATE {TABLES}")
+        request.getfixturevalue("valkey").flushdb()
+
+
+@pytest.fixture(scope="session")
+def shared_site(environ: dict[str, str]) -> Iterator[Site]:
+    with sites.running(environ) as site:
+        yield site
+
+
+@pytest.fixture
+def site(shared_site: Site, clean: None) -> Iterator[Site]:
+    """A site of two processes, with nobody in it."""
+    yield shared_site
+    shared_site.close_clients()
+
+
+@pytest.fixture
+def alice(site: Site) -> Person:
+    return site.person("alice")
+
+
+@pytest.fixture
+def bob(site: Site) -> Person:
+    return site.person("bob")
+
+
+@pytest.fixture
+def charlie(site: Site) -> Person:
+    """The outsider."""
+    return site.person("charlie")

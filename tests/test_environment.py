@@ -1,0 +1,108 @@
+"""The environment: what is unset has a default, what is wrong refuses to start and names itself."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.site import TOP, Site, free_port
+from web import settings
+
+GOOD = {"DATABASE_URL": "postgresql://", "REDIS_URL": "redis://", "SECRET_KEY": "x" * 32}
+
+
+def test_what_is_unset_has_its_default() -> None:
+    chosen = settings.read(GOOD)
+
+    assert (chosen.host, chosen.port, chosen.web_processes) == ("127.0.0.1", 8000, 1)
+    assert (chosen.session_max_age, chosen.socket_rate, chosen.log_format) == (86400, 20, "console")
+    assert chosen.telegram_bot_token is None
+    assert chosen.telegram_api_url == "https://api.telegram.org"
+    assert chosen.site_url == "http://127.0.0.1:8000"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "http"),
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("WEB_PROCESSES", "0"),
+        ("WEB_PROCESSES", "two"),
+        ("SESSION_MAX_AGE", "-1"),
+        ("SOCKET_RATE", "-1"),
+        ("SOCKET_RATE", "nan"),
+        ("LOG_FORMAT", "xml"),
+        ("TELEGRAM_API_URL", "api.telegram.org"),
+        ("SITE_URL", "chat.example.org"),
+        ("DATABASE_URL", "mysql://localhost/knock"),
+        ("DATABASE_URL", ""),
+        ("REDIS_URL", "localhost"),
+        ("REDIS_URL", ""),
+        ("SECRET_KEY", "short"),
+        ("SECRET_KEY_FALLBACKS", "short"),
+    ],
+)
+def test_what_is_wrong_names_itself(name: str, value: str) -> None:
+    with pytest.raises(settings.BadSetting, match=name):
+        settings.read({**GOOD, name: value})
+
+
+def test_a_secret_is_made_once_and_kept_where_nobody_else_reads_it(tmp_path: Path) -> None:
+    environ = {**GOOD, "SECRET_KEY": "", "DATA_DIR": str(tmp_path / "data")}
+
+    first, second = settings.read(environ), settings.read(environ)
+
+    assert first.secret_keys == second.secret_keys
+    assert len(first.secret_keys[0]) >= 32
+    assert (tmp_path / "data" / "secret-key").stat().st_mode & 0o077 == 0
+
+
+def test_where_nothing_is_kept_a_secret_is_demanded() -> None:
+    with pytest.raises(settings.BadSetting, match="SECRET_KEY"):
+        settings.read({**GOOD, "SECRET_KEY": "", "DATA_DIR": ""})
+
+
+def test_a_bad_value_is_one_sentence_and_an_exit_code() -> None:
+    ended = start({**GOOD, "PORT": "http"})
+
+    assert ended.returncode == 2
+    assert ended.stderr == "knock: PORT is 'http', but it must be a port, 1 to 65535.\n"
+
+
+def test_a_port_in_use_is_one_sentence_and_an_exit_code(site: Site) -> None:
+    ended = start({**site.environ, "WEB_PROCESSES": "1"})
+
+    assert ended.returncode == 1
+    assert ended.stderr == f"knock: cannot serve on 127.0.0.1 port {site.environ['PORT']}: Address already in use.\n"
+
+
+def test_logs_can_be_json(environ: dict[str, str]) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "web"],
+        cwd=TOP,
+        env={**os.environ, **environ, "REDIS_URL": "redis://127.0.0.1:1", "LOG_FORMAT": "json",
+             "WEB_PROCESSES": "1", "PORT": str(free_port())},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        process.terminate()
+
+    assert line.startswith("{")
+    assert '"levelname": "WARNING"' in line
+
+
+def start(environ: dict[str, str] | object) -> subprocess.CompletedProcess[str]:
+    assert isinstance(environ, dict)
+    return subprocess.run(
+        [sys.executable, "-m", "web"],
+        cwd=TOP,
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )

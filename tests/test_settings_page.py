@@ -1,0 +1,61 @@
+"""The settings of a user: the password, the sessions."""
+
+import pytest
+
+from tests.site import PASSWORD, Page, Person, Site
+
+NEW = "another good password"
+
+
+def change(person: Person, current: str, new: str) -> Page:
+    return Page(
+        person.http.post("/settings/password", data={"current": current, "password": new}, follow_redirects=True)
+    )
+
+
+def test_a_new_password_replaces_the_old_and_ends_the_other_sessions(alice: Person, site: Site) -> None:
+    other = alice.another_browser()
+    with other.socket() as tab:
+        page = change(alice, PASSWORD, NEW)
+
+        assert page.status == 200
+        assert "Your password is changed" in page.html.get_text()
+        assert tab.close_code(2) == 4401
+    assert other.http.get("/").status_code == 303
+    assert alice.http.get("/").status_code == 200
+    assert Person("alice", site).log_in().status_code == 422
+    assert site.client().post("/login", data={"username": "alice", "password": NEW}).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("current", "new", "said"),
+    [
+        ("not the password", NEW, "not your current password"),
+        (PASSWORD, "short", "at least 8"),
+        (PASSWORD, "password1", "guessed first"),
+        ("", NEW, "Type your current"),
+    ],
+)
+def test_a_bad_change_is_said_beside_the_field(alice: Person, current: str, new: str, said: str) -> None:
+    page = change(alice, current, new)
+
+    assert page.status == 422
+    assert said in page.errors
+    assert alice.log_in().status_code == 303
+
+
+def test_guessing_the_password_of_an_open_session_is_slowed(alice: Person) -> None:
+    assert [change(alice, f"guess number {n}", NEW).status for n in range(11)] == [422] * 10 + [429]
+
+
+def test_sessions_are_listed_and_the_others_can_be_ended(alice: Person, bob: Person) -> None:
+    other = alice.another_browser()
+    assert len(alice.page("/settings").html.select(".sessions li")) == 2
+
+    alice.http.post("/settings/sessions/end")
+
+    assert other.http.get("/").status_code == 303
+    assert bob.http.get("/").status_code == 200
+    page = alice.page("/settings")
+    assert len(page.html.select(".sessions li")) == 1
+    assert page.one("#token").get_text() == "1"  # only a click on Log out sets it to 0
