@@ -161,7 +161,8 @@ def test_a_flood_is_refused_in_words_beyond_the_rate(environ: dict[str, str], cl
         alice, bob = site.person("alice"), site.person("bob")
         with alice.socket() as hers:
             nonces = [hers.write("bob", f"number {n}") for n in range(30)]
-            kept, refused = set(), set()
+            kept: set[str] = set()
+            refused: set[str] = set()
             while len(kept) + len(refused) < 30:
                 frame = hers.frame()
                 for refusal in frame.select(".send-refused"):
