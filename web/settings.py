@@ -19,7 +19,7 @@ class BadSetting(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """What the environment says; `docs/configure.md` explains each to the operator."""
+    """What the environment says; the README explains each to the operator."""
 
     host: str
     port: int
