@@ -18,6 +18,7 @@ from alembic import command
 from alembic.config import Config
 from honcho.compat import ProcessManager
 from honcho.manager import Manager
+from honcho.printer import Message, Printer
 
 from web import embedded, settings
 
@@ -99,7 +100,7 @@ def _demand_redis(url: str) -> None:
 
 
 def _serve(chosen: settings.Settings) -> int:
-    manager = Manager()
+    manager = Manager(_Printer())
     manager._procmgr = _Politely()
     for name, arguments in _processes(chosen).items():
         manager.add_process(name, _leashed(arguments), cwd=str(TOP), env={**os.environ, "PYTHONUNBUFFERED": "1"})
@@ -118,6 +119,14 @@ def _processes(chosen: settings.Settings) -> dict[str, list[str]]:
     if chosen.telegram_bot_token:
         processes["bot"] = ["-m", "web.bot"]
     return processes
+
+
+class _Printer(Printer):  # type: ignore[misc]  # honcho has no types
+    """Goes on when nobody reads it any more, as after the terminal was closed: the processes are still to be ended."""
+
+    def write(self, message: Message) -> None:
+        with suppress(OSError):
+            super().write(message)
 
 
 class _Politely(ProcessManager):  # type: ignore[misc]  # honcho has no types
