@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from dramatiq.errors import DramatiqError
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError, RedisError
 
 from web import tasks
 from web.store import PAUSE, UNAVAILABLE, Store
@@ -82,7 +82,10 @@ class Relay:
         for command in commands:
             command(pipeline)
         try:
-            await pipeline.execute(raise_on_error=False)
+            answers = await pipeline.execute(raise_on_error=False)
+            # A Redis that is still loading answers, but hears nothing; one that is full refuses lists, but publishes.
+            if loading := [answer for answer in answers if isinstance(answer, ConnectionError)]:
+                raise loading[0]
         except UNAVAILABLE as error:
             if not self._missed:
                 log.warning("Redis is away: the other processes hear of changes when it is back (%s)", error)
