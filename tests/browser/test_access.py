@@ -9,7 +9,7 @@ from tests.browser.conftest import Windows
 from tests.site import PASSWORD, TOP, Person
 
 AXE = (TOP / "node_modules" / "axe-core" / "axe.min.js").read_text()
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 PAGES = ["/", "/users", "/users?q=zzz", "/chat/bob", "/chat/charlie", "/settings", "/nowhere", "/chat/nobody"]
 
 

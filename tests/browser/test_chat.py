@@ -151,7 +151,8 @@ def test_the_window_scrolls_back_to_the_first_message_without_a_jump(
         page.wait_for_timeout(30)
         mark = page.evaluate(
             """() => { const top = document.querySelector(".chat .scroll").getBoundingClientRect().top;
-            const it = [...document.querySelectorAll(".message")].find((it) => it.getBoundingClientRect().top > top + 50);
+            const messages = [...document.querySelectorAll(".message")];
+            const it = messages.find((it) => it.getBoundingClientRect().top > top + 50);
             return [it.id, it.getBoundingClientRect().top] }"""
         )
         page.wait_for_timeout(120)  # older ones may come meanwhile
