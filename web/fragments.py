@@ -5,6 +5,7 @@ directly: one source of a message's HTML. Every template ends in `.html`, which 
 """
 
 import hashlib
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -22,6 +23,8 @@ HTMX = ROOT / "node_modules" / "htmx.org" / "dist"
 STATIC = ROOT / "static"
 
 _links = LinkifyIt().add("ftp:", None).add("//", None)
+# To see that there is no link, the finder takes longer than all else that is done with a message.
+_may_have_links = re.compile(r"://|@|\.\w").search
 
 
 def page(name: str, **context: object) -> str:
@@ -70,7 +73,7 @@ def source(name: str) -> str:
 @lru_cache(4096)
 def linkify(text: str) -> Markup:
     """The text with its http and https addresses and mail addresses as links; everything is escaped."""
-    if not _links.pretest(text) or not (found := _links.match(text)):
+    if not _may_have_links(text) or not (found := _links.match(text)):
         return escape(text)
     pieces = []
     end = 0
@@ -90,10 +93,13 @@ def asset(path: str) -> str:
     return f"/static/{path}?v={hashlib.sha256(file.read_bytes()).hexdigest()[:12]}"
 
 
+# The messages of one transaction have one moment, and each of them is shown three times.
+@lru_cache(256)
 def _iso(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+@lru_cache(256)
 def _clock(moment: datetime) -> str:
     """What stands there until the page knows the reader's own time zone."""
     return moment.astimezone(UTC).strftime("%-d %b %Y, %H:%M UTC")
