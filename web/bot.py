@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from web import db as database
 from web import linking, log, polling, replies, settings, telegram
 from web.db import UNAVAILABLE, Sessions
+from web.refusals import TelegramError
 from web.settings import BadSetting, Settings
-from web.telegram import TelegramError
 
 T = TypeVar("T")
 

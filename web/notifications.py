@@ -31,7 +31,7 @@ from web import occasions
 from web.models import Notification, User
 from web.occasions import MOMENT, TRIES, Occasion, Wait, has_card, is_due
 from web.presence import Presence
-from web.telegram import TelegramError
+from web.refusals import TelegramError
 
 BACKOFF = (1, 2, 4, 8, 30, 120, 300)
 """Seconds between one failed try and the next: a blip costs a moment, an outage of some minutes no message."""

@@ -1,7 +1,7 @@
 """The worker: Dramatiq hands it the ids of notifications, and its sweep finds those that were forgotten.
 
-It is run by `python -m dramatiq web.tasks --processes 1 --threads 8`. Importing this module reads no environment and
-connects to nothing: that waits for the first task.
+It is run by `python -m dramatiq web.tasks --processes 1 --threads 8`. Importing this module, as the web processes do,
+reads no environment, connects to nothing, and leaves aiogram to the worker.
 
 The queue is only a hint of what to look at first: the outbox decides. So a lost queue costs seconds, a task that runs
 twice finds its row claimed, and nothing here is tried again by Dramatiq or by the Redis client.
@@ -10,10 +10,10 @@ twice finds its row claimed, and nothing here is tried again by Dramatiq or by t
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
 import dramatiq
 from dramatiq.asyncio import async_to_sync
@@ -24,8 +24,11 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from web import db, log, settings, store, sweep, telegram
-from web.teller import Teller
+from web import botname, db, log, settings, store, sweep
+from web.settings import BadSetting
+
+if TYPE_CHECKING:
+    from web.teller import Teller
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +38,8 @@ REST_SECONDS = 1.0
 """For so long after Redis failed, `enqueue` does not try."""
 TASK_MS = 60_000
 """How long a task may wait, and how long it may take: by then the sweep has found its row again."""
+TEST_MS = 15_000
+"""How long somebody waits for what became of a test message."""
 
 _resting_until = 0.0
 
@@ -59,11 +64,10 @@ def enqueue(ids: Sequence[int]) -> None:
 
 
 class _LazyRedis:
-    """What the broker wants of a Redis client; the real one is made when a script is first run."""
+    """What the broker wants of a Redis client; the real one is made when a script is run."""
 
     def register_script(self, text: bytes) -> Callable[..., Any]:
-        script = cache(lambda: _redis().register_script(text))
-        return lambda **arguments: script()(**arguments)
+        return lambda **arguments: _redis().register_script(text)(**arguments)
 
 
 @cache
@@ -78,30 +82,42 @@ def _redis() -> Redis:
 
 
 class _Parts(Middleware):
-    """What the actor needs: made on the worker's event loop before the first task, given back after the last."""
+    """What the actors need: made on the worker's event loop before the first task, given back after the last."""
+
+    teller: "Teller"
 
     def __init__(self) -> None:
         self._stack = AsyncExitStack()
 
     def before_worker_boot(self, *_: object) -> None:
-        async_to_sync(self._open)()
+        try:
+            async_to_sync(self._open)()
+        except BadSetting as error:
+            raise SystemExit(f"knock: {error}") from None
 
     def after_worker_shutdown(self, *_: object) -> None:
         async_to_sync(self._stack.aclose)()
 
     async def _open(self) -> None:
+        from web import telegram, teller
+
         chosen = settings.load()
         log.configure(chosen)
         engine = await self._stack.enter_async_context(db.connect(chosen))
-        redis = await self._stack.enter_async_context(store.connect(chosen.redis_url))
+        redis = (await self._stack.enter_async_context(store.connect(chosen.redis_url))).client
+        sessions = db.sessions(engine)
         bot = None
-        if chosen.telegram_bot_token:
+        if token := chosen.telegram_bot_token:
             bot = await self._stack.enter_async_context(telegram.connect(chosen))
+            self._keep_doing(botname.publish_forever(redis, token, partial(telegram.username, bot)))
         else:
             logger.warning("TELEGRAM_BOT_TOKEN is not set, so nobody is told on Telegram")
-        self.teller = Teller(db.sessions(engine), redis.client, bot, chosen.site_url)
-        sweeping = asyncio.create_task(sweep.forever(self.teller.db, redis.client, enqueue))
-        self._stack.callback(sweeping.cancel)
+        self.teller = teller.Teller(sessions, redis, bot, chosen.site_url)
+        self._keep_doing(sweep.forever(sessions, redis, enqueue))
+
+    def _keep_doing(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._stack.callback(task.cancel)
 
 
 _parts = _Parts()
@@ -124,3 +140,10 @@ async def tell(notification_id: int) -> None:
         await _parts.teller.tell(notification_id)
     except db.UNAVAILABLE as error:
         logger.warning("PostgreSQL is away, so notification %d waits for the sweep: %s", notification_id, error)
+
+
+@dramatiq.actor(broker=broker, queue_name="telegram", max_age=TEST_MS)
+async def send_test(user_id: int, answer_key: str) -> None:
+    """Send the message of the settings page's button, and leave in Redis, for the page, what became of it."""
+    said = await _parts.teller.test(user_id)
+    await _parts.teller.redis.set(answer_key, said, ex=TEST_MS // 1000)

@@ -1,9 +1,7 @@
 """The edge to Telegram: a few calls, each over within ten seconds, and the one way in which they fail."""
 
 import asyncio
-import logging
 import re
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -20,11 +18,11 @@ from aiogram.exceptions import (
     TelegramRetryAfter,
 )
 from aiogram.types import Update
+from aiogram.utils.token import TokenValidationError
 from aiohttp import ClientError
 
+from web.refusals import TelegramError
 from web.settings import BadSetting, Settings
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -37,19 +35,6 @@ NO_CARD = re.compile("message to (edit|delete) not found|message can't be (edite
 SAME_CARD = re.compile("message is not modified", re.IGNORECASE)
 
 
-class TelegramError(Exception):
-    """Telegram did not do it; the text says why, for people.
-
-    `permanent`: this chat is closed to us until its owner links it again. `retry_after`: Telegram asks for silence
-    towards it for so many seconds. With neither, another try may do.
-    """
-
-    def __init__(self, words: str, *, permanent: bool = False, retry_after: float | None = None) -> None:
-        super().__init__(words)
-        self.permanent = permanent
-        self.retry_after = retry_after
-
-
 @asynccontextmanager
 async def connect(settings: Settings) -> AsyncIterator[Bot]:
     """A bot for the running event loop, and for no other. Raises BadSetting for a token that is none."""
@@ -60,7 +45,7 @@ async def connect(settings: Settings) -> AsyncIterator[Bot]:
     default = DefaultBotProperties(parse_mode="HTML", link_preview_is_disabled=True)
     try:
         bot = Bot(settings.telegram_bot_token or "", session=session, default=default)
-    except AiogramError:
+    except TokenValidationError:
         raise BadSetting("TELEGRAM_BOT_TOKEN is not a token; @BotFather gives one like 123456:ABC-DEF.") from None
     try:
         yield bot
@@ -72,28 +57,6 @@ async def username(bot: Bot) -> str:
     """The bot's own name, without the @."""
     me = await _call(bot.get_me)
     return me.username or ""
-
-
-class Names:
-    """The bot's own name, for the pages: asked once, and where that fails not again for half a minute."""
-
-    PATIENCE = 30.0
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._name: str | None = None
-        self._not_before = 0.0
-
-    async def find(self) -> str | None:
-        """The name without the @; None while Telegram is off, or does not say."""
-        if self._name is None and self._settings.telegram_bot_token and time.monotonic() >= self._not_before:
-            self._not_before = time.monotonic() + self.PATIENCE
-            try:
-                async with connect(self._settings) as bot:
-                    self._name = await username(bot)
-            except (TelegramError, BadSetting) as error:
-                log.warning("The settings page cannot show the bot's link: %s", error)
-        return self._name
 
 
 async def send(bot: Bot, chat_id: int, html: str) -> int:

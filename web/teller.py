@@ -6,17 +6,20 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from weakref import WeakValueDictionary
 
 from aiogram import Bot
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from web import cards, linking, notifications, presence, telegram
 from web.db import UNAVAILABLE, Sessions
+from web.models import User
 from web.notifications import Claim
 from web.presence import Presence
-from web.telegram import TelegramError
+from web.refusals import TelegramError
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +58,25 @@ class Teller:
                 claim = await notifications.claim(db, row.id, presence_now)
             if claim is not None:
                 await self._speak(self.bot, claim)
+
+    async def test(self, user_id: int) -> str:
+        """Send the message of the settings page's button. Returns what Telegram did with it, in a word."""
+        async with self.db() as db:
+            user = await db.get_one(User, user_id)
+        chat_id = user.telegram_chat_id
+        if self.bot is None or chat_id is None:
+            return "failed"
+        async with self._only_call_to(chat_id) as alone:
+            if not alone or (user.telegram_not_before and user.telegram_not_before > datetime.now(UTC)):
+                return "pause"
+            try:
+                await telegram.send(self.bot, chat_id, cards.test(user.username))
+            except TelegramError as error:
+                log.warning("A test message: %s", error)
+                async with self.db.begin() as db:
+                    await _obey(db, chat_id, error)
+                return "closed" if error.permanent else "pause" if error.retry_after is not None else "failed"
+        return "sent"
 
     async def _presence(self, user_id: int) -> Presence:
         try:
@@ -107,10 +129,7 @@ class Teller:
         log.warning("Notification %d, try %d: %s", claim.id, claim.attempts, error)
         async with self.db.begin() as db:
             await notifications.refused(db, claim, error)
-            if error.permanent:
-                await linking.lose(db, claim.chat_id, str(error))
-            if error.retry_after is not None:
-                await notifications.hush(db, claim.chat_id, error.retry_after)
+            await _obey(db, claim.chat_id, error)
 
     async def _take_away(self, bot: Bot, claim: Claim, card_id: int) -> None:
         """Delete an older card; where Telegram will not now, the next card tries again."""
@@ -118,9 +137,16 @@ class Teller:
             await telegram.delete(bot, claim.chat_id, card_id)
         except TelegramError as error:
             log.warning("A card of notification %d stays: %s", claim.id, error)
-            if error.retry_after is not None:
-                async with self.db.begin() as db:
-                    await notifications.hush(db, claim.chat_id, error.retry_after)
+            async with self.db.begin() as db:
+                await _obey(db, claim.chat_id, error)
             return
         async with self.db.begin() as db:
             await notifications.taken_away(db, claim, card_id)
+
+
+async def _obey(db: AsyncSession, chat_id: int, error: TelegramError) -> None:
+    """Leave the chat alone: for as long as Telegram says, or until its owner links it again."""
+    if error.permanent:
+        await linking.lose(db, chat_id, str(error))
+    if error.retry_after is not None:
+        await notifications.hush(db, chat_id, error.retry_after)

@@ -1,21 +1,22 @@
 """Telegram in the settings: the link and its QR code, requests to answer, a test, and when to be told."""
 
-from datetime import UTC, datetime
-from functools import cache
+import asyncio
+from secrets import token_hex
 from typing import Any
 
 import segno
+from dramatiq.errors import DramatiqError
 from markupsafe import Markup
+from redis.exceptions import RedisError
 from sqlalchemy import update
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
-from web import cards, linking, notifications, telegram
+from web import botname, linking, tasks
 from web.models import User
 from web.sessions import SignedIn
 from web.site import Request
-from web.telegram import TelegramError
 from web.views import pages
 
 SAID = {
@@ -27,16 +28,16 @@ SAID = {
     "sent": "Telegram took the test message. Have a look at your phone.",
     "pause": "Telegram asks for a pause. Try again in a little while.",
     "closed": "Telegram refused the test message, and is disconnected.",
+    "unheard": "The worker, which sends messages, did not answer. Try again in a moment.",
     "failed": "Telegram did not take the test message. Try again in a moment.",
 }
 """What became of a form, by the word that the address says it with."""
 
-_names = cache(telegram.Names)
-
 
 async def telegram_section(request: Request, me: SignedIn) -> dict[str, Any]:
     """What `_telegram.html` shows; makes a link code where there is something to link."""
-    name = await _names(request.state.settings).find()
+    token = request.state.settings.telegram_bot_token
+    name = await botname.find(request.state.store, token) if token else None
     async with request.state.db() as db:
         user = await db.get_one(User, me.id)
         asking = await linking.requests(db, me.id)
@@ -46,7 +47,7 @@ async def telegram_section(request: Request, me: SignedIn) -> dict[str, Any]:
             await db.commit()
     return {
         "telegram": {
-            "is_on": request.state.settings.telegram_bot_token is not None,
+            "is_on": token is not None,
             "user": user,
             "bot": name,
             "link": link,
@@ -109,30 +110,17 @@ async def notify(request: Request, me: SignedIn) -> Response:
 
 @pages.signed_in
 async def test(request: Request, me: SignedIn) -> Response:
-    """Send a message now, and say what Telegram said."""
-    async with request.state.db() as db:
-        user = await db.get_one(User, me.id)
-    if user.telegram_chat_id is None or request.state.settings.telegram_bot_token is None:
-        return _back()
-    if user.telegram_not_before and user.telegram_not_before > datetime.now(UTC):
-        return _back("pause")
+    """Have the worker send a message now, the way of every knock, and say what became of it."""
+    key = f"telegram-test:{token_hex(16)}"
     try:
-        async with telegram.connect(request.state.settings) as bot:
-            await telegram.send(bot, user.telegram_chat_id, cards.test(user.username))
-    except TelegramError as error:
-        return _back(await _refused(request, user.telegram_chat_id, error))
-    return _back("sent")
-
-
-async def _refused(request: Request, chat_id: int, error: TelegramError) -> str:
-    async with request.state.db.begin() as db:
-        if error.permanent:
-            await linking.lose(db, chat_id, str(error))
-            return "closed"
-        if error.retry_after is not None:
-            await notifications.hush(db, chat_id, error.retry_after)
-            return "pause"
-    return "failed"
+        await asyncio.to_thread(tasks.send_test.send, me.id, key)
+    except (RedisError, DramatiqError, OSError):
+        return _back("unheard")
+    for _ in range(tasks.TEST_MS // 250):
+        await asyncio.sleep(0.25)
+        if said := await request.state.store.ask(request.state.store.client.get(key)):
+            return _back(str(said))
+    return _back("unheard")
 
 
 def _back(said: str = "") -> Response:
