@@ -1,0 +1,214 @@
+"""The bot: what people write to it, and that it handles each update once whatever happens to it."""
+
+import hashlib
+import subprocess
+import sys
+import time
+
+import psycopg
+import pytest
+
+from tests import site as sites
+from tests.site import eventually
+from tests.telegram.conftest import BOT, PATIENCE, Knock, Program
+
+
+def answers(knock: Knock, chat_id: int) -> list[str]:
+    return [call.parameters["text"] for call in knock.telegram.called("sendMessage", chat_id=chat_id)]
+
+
+def write(knock: Knock, chat_id: int, *texts: str, **more: str) -> list[str]:
+    """Somebody writes to the bot. Returns its new answers."""
+    before = len(answers(knock, chat_id))
+    for text in texts:
+        knock.telegram.write(chat_id, text, **more)
+    eventually(lambda: len(answers(knock, chat_id)) == before + len(texts), PATIENCE)
+    return answers(knock, chat_id)[before:]
+
+
+def code_for(knock: Knock, username: str, code: str) -> str:
+    knock.postgres.execute(
+        "INSERT INTO telegram_codes (id, user_id, expires_at)"
+        " SELECT %s, id, now() + interval '10 minutes' FROM users WHERE username = %s",
+        [hashlib.sha256(code.encode()).digest(), username],
+    )
+    return code
+
+
+def test_start_with_a_code_links_at_once_and_once(knock: Knock) -> None:
+    bob = knock.person("bob")
+    code = code_for(knock, "bob", "the-code-of-bob")
+
+    (answer,) = write(knock, 501, f"/start {code}", username="bobby")
+
+    assert "Connected" in answer
+    assert "bob" in answer
+    assert knock.user(bob, "telegram_chat_id") == 501
+    assert knock.user(bob, "telegram_name") == "Somebody (@bobby)"
+    (again,) = write(knock, 502, f"/start {code}")
+    assert "used up" in again
+    assert knock.user(bob, "telegram_chat_id") == 501
+
+
+def test_a_username_links_nothing_and_the_answer_is_the_same_whoever_has_it(knock: Knock) -> None:
+    bob = knock.person("bob")
+
+    known = write(knock, 503, "/start", "BOB")
+    unknown = write(knock, 504, "/start", "nobody-here")
+    garbled = write(knock, 505, "/start", "'; DROP TABLE users; --\0")
+
+    assert known == unknown == garbled
+    assert knock.user(bob, "telegram_chat_id") is None
+    rows = knock.postgres.execute("SELECT chat_id, user_id FROM telegram_requests ORDER BY 1").fetchall()
+    assert rows == [(503, knock.user(bob, "id")), (504, None), (505, None)]
+
+
+def test_only_what_comes_after_start_is_a_username(knock: Knock) -> None:
+    knock.person("bob")
+
+    unasked = write(knock, 506, "bob")
+    write(knock, 506, "/start", "bob")
+    typed_again = write(knock, 506, "bob")
+
+    assert unasked == typed_again
+    assert "/start" in unasked[0]
+
+
+def test_stop_unlinks_everybody_of_that_chat_and_nobody_else(knock: Knock) -> None:
+    bob, dora, charlie = knock.person("bob"), knock.person("dora"), knock.person("charlie")
+    for person, chat_id in ((bob, 507), (dora, 507), (charlie, 508)):
+        knock.change(person, telegram_chat_id=chat_id)
+    write(knock, 507, "/start", "charlie")
+
+    write(knock, 507, "/stop")
+
+    assert [knock.user(person, "telegram_chat_id") for person in (bob, dora, charlie)] == [None, None, 508]
+    assert knock.postgres.execute("SELECT count(*) FROM telegram_requests").fetchone() == (0,)
+
+
+def test_a_group_gets_no_answer(knock: Knock) -> None:
+    bob = knock.person("bob")
+    code = code_for(knock, "bob", "a-code-in-a-group")
+
+    knock.telegram.write(509, f"/start {code}", chat_type="group")
+    write(knock, 510, "hello")  # which comes after it
+
+    assert answers(knock, 509) == []
+    assert knock.user(bob, "telegram_chat_id") is None
+
+
+def test_an_answer_that_telegram_refuses_stops_nothing(knock: Knock) -> None:
+    bob = knock.person("bob")
+    code = code_for(knock, "bob", "a-code-of-a-blocked-chat")
+    knock.telegram.refuse(403, "Forbidden: bot was blocked by the user", chat_id=511)
+
+    knock.telegram.write(511, f"/start {code}")
+    write(knock, 512, "hello")
+
+    assert knock.user(bob, "telegram_chat_id") == 511
+
+
+def test_a_bot_that_is_killed_over_and_over_handles_each_update_once(knock: Knock) -> None:
+    links = 200
+    knock.postgres.execute(
+        "INSERT INTO users (username, password_hash) SELECT 'person-' || n, 'x' FROM generate_series(1, %s) n", [links]
+    )
+    for number in range(1, links + 1):
+        code_for(knock, f"person-{number}", f"code-{number}")
+        knock.telegram.write(10_000 + number, f"/start code-{number}")
+
+    for part in (0.2, 0.5, 0.8):
+        eventually(lambda part=part: _linked(knock) >= part * links, PATIENCE)  # type: ignore[misc]
+        knock.bot.kill()
+        assert _linked(knock) < links
+        knock.bot.start()
+    eventually(lambda: _linked(knock) == links, PATIENCE)
+
+    wrong = "SELECT count(*) FROM users WHERE telegram_chat_id <> 10000 + substr(username, 8)::int"
+    assert knock.postgres.execute(wrong).fetchone() == (0,)
+    write(knock, 513, "hello")  # so everything before it is handled
+    said = knock.telegram.called("sendMessage")
+    assert not [call for call in said if "used up" in call.parameters["text"]]
+    # A kill between a commit and its answer costs the answer, and nothing is answered twice.
+    chats = [call.chat_id for call in said if call.status]
+    assert len(chats) == len(set(chats))
+    assert len(chats) >= links + 1 - 3
+
+
+def test_of_two_bots_one_listens_and_the_other_takes_over(knock: Knock) -> None:
+    other = Program(BOT, knock.environ)
+    write(knock, 514, "hello")
+    other.start()
+    try:
+        time.sleep(4)
+        polls = knock.telegram.polls
+        for number in range(20):
+            knock.telegram.write(515 + number, "hello")
+        write(knock, 540, "hello")
+        assert len(knock.telegram.called("sendMessage")) == 22
+        assert knock.telegram.polls - polls <= 25
+
+        knock.bot.kill()
+        write(knock, 541, "hello")
+        assert len(knock.telegram.called("sendMessage")) == 23
+    finally:
+        other.stop()
+
+
+def test_it_waits_for_a_lost_postgresql(knock: Knock, postgres: psycopg.Connection) -> None:
+    write(knock, 542, "hello")
+
+    postgres.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+    )
+
+    write(knock, 543, "hello")
+
+
+def test_an_update_that_cannot_be_handled_is_left_out(knock: Knock) -> None:
+    knock.telegram.write(544, "/start", first_name="not what PostgreSQL takes: \0")
+
+    write(knock, 545, "hello")
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_it_ends_soon_when_it_is_told_to(knock: Knock, busy: bool) -> None:
+    write(knock, 546, "hello")
+    if busy:
+        for number in range(100):
+            knock.telegram.write(600 + number, "hello")
+    started = time.monotonic()
+
+    assert knock.bot.stop() == 0
+    assert time.monotonic() - started < 3
+
+
+def test_without_a_token_it_says_so_once_and_ends_well(environ: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, *BOT], cwd=sites.TOP, env={**environ, "PATH": ""}, capture_output=True, timeout=30, text=True
+    )
+
+    assert done.returncode == 0
+    assert done.stderr.count("TELEGRAM_BOT_TOKEN") == 1
+
+
+def test_a_token_that_is_none_is_refused_in_words(environ: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, *BOT],
+        cwd=sites.TOP,
+        env={**environ, "PATH": "", "TELEGRAM_BOT_TOKEN": "no token"},
+        capture_output=True,
+        timeout=30,
+        text=True,
+    )
+
+    assert done.returncode == 2
+    assert "TELEGRAM_BOT_TOKEN" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def _linked(knock: Knock) -> int:
+    row = knock.postgres.execute("SELECT count(telegram_chat_id) FROM users").fetchone()
+    assert row is not None
+    return int(row[0])
