@@ -13,7 +13,7 @@ from markupsafe import Markup
 from tests import site as sites
 from tests.site import Person, eventually
 from web import cache, store
-from web.cache import Cache, Latest
+from web.cache import Cache, Change, Latest
 
 T = TypeVar("T")
 
@@ -144,7 +144,7 @@ def test_at_most_fifty_are_kept_and_the_head_is_no_message(lists: Lists) -> None
         await cached.fill(7, latest(45, 45))
         for version in range(46, 120):
             pipeline = redis.client.pipeline(transaction=False)
-            cache.append(pipeline, 7, version - 1, latest(version, 1))
+            cache.append(pipeline, [Change(7, version - 1, latest(version, 1))])
             await pipeline.execute()
 
             assert await cached.read(7, version) == latest(version, min(version, 50))
@@ -156,7 +156,7 @@ def test_an_append_that_does_not_follow_drops_the_list_and_a_late_one_changes_no
     async def use(cached: Cache, redis: store.Store) -> None:
         async def append(before: int, after: Latest) -> None:
             pipeline = redis.client.pipeline(transaction=False)
-            cache.append(pipeline, 7, before, after)
+            cache.append(pipeline, [Change(7, before, after)])
             await pipeline.execute()
 
         await append(4, latest(5, 1))

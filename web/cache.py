@@ -24,20 +24,28 @@ SECONDS = 7 * 86400
 # Another template is another list: after an upgrade nobody is shown what the older one rendered.
 _RELEASE = hashlib.sha256(fragments.source("_message.html").encode()).hexdigest()[:8]
 
-# KEYS[1]: the list. ARGV: the version before, the new head, the new version, LENGTH, SECONDS, the new messages.
-# A list that missed a change is dropped, for a reader to fill again.
+# KEYS: the lists. ARGV: LENGTH, SECONDS, then for each list the version before, the new head, the new version, how many
+# new messages, and these. A list that missed a change is dropped, for a reader to fill again.
 APPEND = """
-local head = redis.call('LINDEX', KEYS[1], 0)
-if not head then return 0 end
-local version = tonumber(string.match(head, '^%d+'))
-if version >= tonumber(ARGV[3]) then return 0 end
-if version ~= tonumber(ARGV[1]) then return redis.call('DEL', KEYS[1]) end
-redis.call('RPUSH', KEYS[1], unpack(ARGV, 6))
-redis.call('LTRIM', KEYS[1], -tonumber(ARGV[4]), -1)
-if redis.call('LINDEX', KEYS[1], 0) == head then redis.call('LPOP', KEYS[1]) end
-redis.call('LPUSH', KEYS[1], ARGV[2])
-redis.call('EXPIRE', KEYS[1], ARGV[5])
-return 1
+local at = 3
+for _, key in ipairs(KEYS) do
+    local before, head, version, count = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+    local first = at + 4
+    at = first + count
+    local held_head = redis.call('LINDEX', key, 0)
+    local held = held_head and tonumber(string.match(held_head, '^%d+'))
+    if held and held < tonumber(version) then
+        if held ~= tonumber(before) then
+            redis.call('DEL', key)
+        else
+            redis.call('RPUSH', key, unpack(ARGV, first, at - 1))
+            redis.call('LTRIM', key, -tonumber(ARGV[1]), -1)
+            if redis.call('LINDEX', key, 0) == held_head then redis.call('LPOP', key) end
+            redis.call('LPUSH', key, head)
+            redis.call('EXPIRE', key, ARGV[2])
+        end
+    end
+end
 """
 
 # KEYS[1]: the list. ARGV: the version, the head, SECONDS, the messages.
@@ -67,6 +75,15 @@ class Latest:
     @property
     def head(self) -> str:
         return f"{self.version}:{self.last_seq}"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Messages that were added to the list that was at version `before`; `after` has only these."""
+
+    conversation_id: int
+    before: int
+    after: Latest
 
 
 class Evaluates(Protocol):
@@ -104,10 +121,13 @@ class Cache:
         await self._store.ask(self._store.client.eval(FILL, 1, _key(conversation_id), *args))
 
 
-def append(pipeline: Evaluates, conversation_id: int, before: int, after: Latest) -> None:
-    """Say to a pipeline that the messages of `after` were added to the list that was at version `before`."""
-    args = (str(before), after.head, str(after.version), str(LENGTH), str(SECONDS), *after.messages)
-    pipeline.eval(APPEND, 1, _key(conversation_id), *args)
+def append(pipeline: Evaluates, changes: Sequence[Change]) -> None:
+    """Say to a pipeline what was added to lists; one call for all of them, since each call has its price."""
+    args = [str(LENGTH), str(SECONDS)]
+    for change in changes:
+        after = change.after
+        args += (str(change.before), after.head, str(after.version), str(len(after.messages)), *after.messages)
+    pipeline.eval(APPEND, len(changes), *(_key(change.conversation_id) for change in changes), *args)
 
 
 def _key(conversation_id: int) -> str:

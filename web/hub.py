@@ -85,7 +85,7 @@ class Hub:
     def publish(self, user: int, frame: str) -> None:
         """Send a frame to every page that the user has open, anywhere."""
         self._deliver(user, frame)
-        self._relay.say(lambda pipeline: pipeline.publish(_channel(user), self.process_id + frame))
+        self._relay.publish(_channel(user), self.process_id + frame)
 
     def log_out(self, user: int, session_ids: Iterable[bytes]) -> None:
         """Close the sockets of ended sessions, anywhere."""

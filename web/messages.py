@@ -12,8 +12,8 @@ from markupsafe import Markup
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from web import cache, fragments, metrics
-from web.cache import LENGTH, Cache, Latest
+from web import fragments, metrics
+from web.cache import LENGTH, Cache, Change, Latest
 from web.conversations import Entry, Pair
 from web.db import Sessions
 from web.models import Conversation, Message
@@ -97,7 +97,7 @@ def _cache(relay: "Relay", added: Sequence[Posted]) -> None:
     """Add messages of one conversation, as they follow each other, to its cached list."""
     first, last = added[0], added[-1]
     after = Latest(last.version, last.seq, [posted.html for posted in added])
-    relay.say(lambda pipeline: cache.append(pipeline, first.pair.id, first.version - 1, after))
+    relay.append(Change(first.pair.id, first.version - 1, after))
 
 
 class Latests:

@@ -1,33 +1,35 @@
 """What follows a commit in Redis: cached lists, frames for the other processes, tasks for the worker.
 
-Callers leave it here and go on. One pipeline is under way at a time and carries everything that came meanwhile, so
-a slow Redis never holds a send. What a lost Redis cannot take is dropped: a cached list that missed a change is seen
-by its version, a task is swept from the outbox, and for frames every process is told afterwards to let its sockets
-catch up.
+Callers leave it here and go on. One pipeline is under way at a time and carries everything that came meanwhile, in one
+call for all frames and one for all lists, so a slow Redis never holds a send. What a lost Redis cannot take is dropped:
+a cached list that missed a change is seen by its version, a task is swept from the outbox, and for frames every process
+is told afterwards to let its sockets catch up.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 from dramatiq.errors import DramatiqError
 from redis.exceptions import ConnectionError, RedisError
 
-from web import tasks
+from web import cache, tasks
+from web.cache import Change
 from web.store import PAUSE, UNAVAILABLE, Store
 
 log = logging.getLogger(__name__)
 
-Command = Callable[[Any], object]
-"""Says one command to a pipeline."""
-
 BOUND = 10_000
-"""Commands that wait for Redis at the most."""
+"""Frames and changes of lists that wait for Redis at the most."""
 
 MISSED = "missed"
 """The channel on which a process says that frames were lost."""
+
+# ARGV: channels, each with its frame behind it.
+PUBLISH = """
+for at = 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[at], ARGV[at + 1]) end
+"""
 
 
 class Relay:
@@ -35,19 +37,27 @@ class Relay:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._commands: list[Command] = []
+        self._frames: list[str] = []
+        self._changes: list[Change] = []
         self._task_ids: list[int] = []
-        self._more_commands = asyncio.Event()
+        self._more = asyncio.Event()
         self._more_tasks = asyncio.Event()
         self._missed = False
 
-    def say(self, command: Command) -> None:
-        """Leave a command for the next pipeline."""
-        if len(self._commands) >= BOUND:
-            self._commands.clear()
+    def publish(self, channel: str, frame: str) -> None:
+        """Leave a frame for those who listen to the channel."""
+        if len(self._frames) >= 2 * BOUND:
+            self._frames.clear()
             self._missed = True
-        self._commands.append(command)
-        self._more_commands.set()
+        self._frames += (channel, frame)
+        self._more.set()
+
+    def append(self, change: Change) -> None:
+        """Leave what was added to a cached list."""
+        if len(self._changes) >= BOUND:
+            self._changes.clear()  # a list that misses a change is seen by its version
+        self._changes.append(change)
+        self._more.set()
 
     def enqueue(self, notification_ids: Sequence[int]) -> None:
         """Leave notifications for the worker; the sweep finds those that do not arrive."""
@@ -57,30 +67,33 @@ class Relay:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        loops = [asyncio.create_task(self._hand_over_commands()), asyncio.create_task(self._hand_over_tasks())]
+        loops = [asyncio.create_task(self._hand_over_changes()), asyncio.create_task(self._hand_over_tasks())]
         try:
             yield
         finally:
-            if self._commands:
+            if self._frames or self._changes:
                 await self._execute()
             for loop in loops:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
 
-    async def _hand_over_commands(self) -> None:
+    async def _hand_over_changes(self) -> None:
         while True:
-            await self._more_commands.wait()
-            self._more_commands.clear()
+            await self._more.wait()
+            self._more.clear()
             if not await self._execute():
                 await asyncio.sleep(PAUSE)
 
     async def _execute(self) -> bool:
-        commands, self._commands = self._commands, []
+        frames, self._frames = self._frames, []
+        changes, self._changes = self._changes, []
         pipeline = self._store.client.pipeline(transaction=False)
         if self._missed:
             pipeline.publish(MISSED, "")
-        for command in commands:
-            command(pipeline)
+        if frames:
+            pipeline.eval(PUBLISH, 0, *frames)
+        if changes:
+            cache.append(pipeline, changes)
         try:
             answers = await pipeline.execute(raise_on_error=False)
             # A Redis that is still loading answers, but hears nothing; one that is full refuses lists, but publishes.
@@ -91,7 +104,7 @@ class Relay:
                 log.warning("Redis is away: the other processes hear of changes when it is back (%s)", error)
             self._store.rest()
             self._missed = True
-            self._more_commands.set()  # to say so as soon as Redis is back, even where nobody writes
+            self._more.set()  # to say so as soon as Redis is back, even where nobody writes
             return False
         self._missed = False
         return True
