@@ -1,0 +1,99 @@
+"""The full forms, one after the other; `scripts/faults` runs this once everything is installed."""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tests.faults import parts as running
+from tests.faults import table
+from tests.faults.figures import Figure
+from tests.faults.parts import Parts
+
+
+def main() -> int:
+    """The exit code: 1 where a figure misses what is promised."""
+    arguments = _arguments()
+    names = arguments.only or [name for name in table.SCENARIOS if name not in table.APART]
+    results: list[dict[str, Any]] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="knock-faults-") as folder,
+        _quiet(arguments.log),
+        running.started(Path(folder) / "data", fsync=True) as parts,
+        click.progressbar(names, label="faults", item_show_func=_said, file=sys.stdout) as bar,
+    ):
+        for name in bar:
+            results.append(_run(parts, name, short=arguments.short))
+            Path(arguments.json).write_text(json.dumps(results, indent=2) + "\n")
+    _print(results)
+    print(f"\nwritten to {arguments.json}")
+    return 0 if all(figure["holds"] for result in results for figure in result["figures"]) else 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/faults", description="Break every part while people write.")
+    parser.add_argument("only", nargs="*", help=f"of {', '.join(table.SCENARIOS)}; all but the soak unless given")
+    parser.add_argument("--short", action="store_true", help="the short forms, which the tests run too")
+    parser.add_argument("--json", default="faults.json", help="where the figures are written")
+    parser.add_argument("--log", default=os.devnull, help="where the parts may say what happens to them")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.only) - set(table.SCENARIOS):
+        parser.error(f"there is no {', '.join(sorted(unknown))}")
+    return arguments
+
+
+def _run(parts: Parts, name: str, *, short: bool) -> dict[str, Any]:
+    scenario = table.SCENARIOS[name][short]
+    started = time.monotonic()
+    parts.clean()
+    figures: Sequence[Figure]
+    try:
+        figures = asyncio.run(scenario.run(parts))
+    except Exception as error:  # the others are worth running all the same
+        print(f"{name}: {error!r}", file=sys.stderr)
+        figures = [Figure(f"ended by {type(error).__name__}", 1, at_most=0)]
+    seconds = time.monotonic() - started
+    held = [
+        {"name": one.name, "value": round(one.value, 3), "unit": one.unit, "wanted": one.wanted, "holds": one.holds}
+        for one in figures
+    ]
+    return {"scenario": name, "do": table.words(scenario), "seconds": round(seconds, 1), "figures": held}
+
+
+def _print(results: Sequence[dict[str, Any]]) -> None:
+    for result in results:
+        print(f"\n{result['scenario']}: {result['do']} ({result['seconds']:.0f} s)")
+        for figure in result["figures"]:
+            mark = " " if figure["holds"] else "!"
+            wanted = f"   (wanted: {figure['wanted']})" if figure["wanted"] else ""
+            print(f"  {mark} {figure['value']:>10,g}{figure['unit']:<3} {figure['name']}{wanted}")
+
+
+def _said(name: str | None) -> str | None:
+    return name and f"now: {name}"
+
+
+@contextmanager
+def _quiet(log: str) -> Iterator[None]:
+    """What the parts say of their troubles goes to the log and not through the progress bar."""
+    kept = os.dup(2)
+    try:
+        with open(log, "a") as file:
+            os.dup2(file.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

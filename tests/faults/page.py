@@ -1,0 +1,333 @@
+"""A tab as the server sees it: what `static/app.js` and hx-ws do with a chat, without a browser around it.
+
+The page is loaded, then its socket is opened, again and again with the delays of `templates/_live.html`; each open asks
+what changed since the cursor, in as many pages as it takes. Messages are put in by id, the higher version wins. What is
+written waits in the outbox until its nonce is seen, and is posted by HTTP where that takes too long.
+"""
+
+import asyncio
+import html
+import json
+import random
+import re
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from secrets import token_hex
+
+import aiohttp
+from aiohttp import ClientError, ClientSession, ClientTimeout, ClientWebSocketResponse, DummyCookieJar, TCPConnector
+
+from tests.faults.parts import Somebody
+
+LOST = (ClientError, OSError, TimeoutError)
+
+DELAY, JITTER, LONGEST_DELAY = 0.9, 0.9, 8.0
+"""Seconds between two attempts, of `templates/_live.html`."""
+COMES_BACK = {1001, 1005, 1006, 1008, 1009, 1011, 1012, 1013, 1014}
+QUEUE = 100
+"""Frames that hx-ws keeps until the socket is open."""
+OVERDUE = 5.0
+AGAIN = 3.0
+"""Seconds after which a failed catch-up is tried again."""
+
+_MESSAGE = re.compile(r'<li id="message-\d+-\d+"([^>]*)>(.*?)</li>', re.DOTALL)
+_ATTRIBUTE = re.compile(r'data-(seq|version|author|nonce)="([^"]*)"')
+_BODY = re.compile(r'<(\w+)[^>]*\bclass="message-body"[^>]*>(.*?)</\1>', re.DOTALL)
+_CURSOR = re.compile(r'id="cursor"[^>]*value="(\d+)"')
+_REFUSED = re.compile(r'class="send-refused" data-nonce="([^"]*)"( data-retry)?')
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A message on the page."""
+
+    seq: int
+    version: int
+    author: str
+    nonce: str
+    body: str
+
+
+@dataclass(slots=True)
+class Written:
+    """A message in the outbox."""
+
+    body: str
+    nonce: str
+    at: float
+
+
+@dataclass(eq=False)
+class Page:
+    """The chat of `me` with the user called `to`, in one tab."""
+
+    http: ClientSession
+    me: Somebody
+    to: str
+    url: str
+    reads: bool = True
+    """Whether it says how far it was read, as a page in view does."""
+    shown: dict[int, Shown] = field(default_factory=dict)
+    cursor: int = 0
+    first_seq: int = 1
+    """Of the messages that it was loaded with."""
+    outbox: dict[str, Written] = field(default_factory=dict)
+    acknowledged: dict[str, float] = field(default_factory=dict)
+    """Nonces, each with the seconds from the send until the page knew."""
+    refused: list[str] = field(default_factory=list)
+    blackouts: list[float] = field(default_factory=list)
+    """Seconds from each loss of the socket until the page had caught up."""
+    attempts: list[float] = field(default_factory=list)
+    """Moments at which it tried to connect."""
+    close_codes: list[int] = field(default_factory=list)
+    arrived: dict[str, float] = field(default_factory=dict)
+    """Moments at which each nonce was first shown."""
+    errors: list[str] = field(default_factory=list)
+    """Answers by HTTP that no page should get."""
+    _socket: ClientWebSocketResponse | None = None
+    _queue: list[str] = field(default_factory=list)
+    _lost_at: float | None = None
+    _is_retrying: bool = False
+    _is_cut: bool = False
+    _told: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        return self._socket is not None and not self._socket.closed
+
+    @property
+    def list(self) -> list[Shown]:
+        """What the page shows, in its order."""
+        return [self.shown[seq] for seq in sorted(self.shown)]
+
+    async def load(self) -> None:
+        """Open the page. Raises ClientError."""
+        async with self.http.get(f"{self.url}/chat/{self.to}", headers=self._headers) as answer:
+            answer.raise_for_status()
+            self.take(await answer.text())
+        self.first_seq = min(self.shown, default=1)
+
+    @asynccontextmanager
+    async def live(self) -> AsyncIterator["Page"]:
+        """The socket, and the outbox's clock."""
+        tasks = [asyncio.create_task(self._stay_connected()), asyncio.create_task(self._retry_forever())]
+        try:
+            yield self
+        finally:
+            for task in tasks:
+                task.cancel()
+            for ended in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(ended, Exception):
+                    raise ended
+            if self._socket is not None:
+                await self._socket.close()
+
+    async def write(self, body: str) -> str:
+        """What Enter in the composer does; returns the nonce."""
+        nonce = token_hex(8)
+        self.outbox[nonce] = Written(body, nonce, time.monotonic())
+        await self._say(action="send", to=self.to, body=body, nonce=nonce)
+        return nonce
+
+    def cut(self) -> None:
+        """The network goes away."""
+        self._is_cut = True
+        self.drop()
+
+    def mend(self) -> None:
+        """The network is back."""
+        self._is_cut = False
+
+    def drop(self) -> None:
+        """The connection is reset."""
+        connection = self._socket and self._socket._response.connection
+        if connection and connection.transport:
+            connection.transport.abort()
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {"Cookie": self.me.cookie}
+
+    async def _stay_connected(self) -> None:
+        attempt = 0
+        while True:
+            if await self._connected():
+                attempt = 0
+            if self._lost_at is None:
+                self._lost_at = time.monotonic()
+            if self.close_codes and self.close_codes[-1] not in COMES_BACK:
+                return
+            delay = min(DELAY * 2**attempt, LONGEST_DELAY)
+            attempt += 1
+            await asyncio.sleep(delay * random.uniform(1 - JITTER, 1 + JITTER))
+
+    async def _connected(self) -> bool:
+        """Be connected for as long as it lasts; False where that did not come about."""
+        self.attempts.append(time.monotonic())
+        try:
+            self._demand_network()
+            async with self.http.ws_connect(
+                f"{self.url}/ws", headers=self._headers, max_msg_size=0, timeout=aiohttp.ClientWSTimeout(ws_close=1)
+            ) as self._socket:
+                tasks = [asyncio.create_task(self._catch_up()), asyncio.create_task(self._retry(1.0))]
+                try:
+                    await self._opened()
+                    async for frame in self._socket:
+                        await self._take_frame(frame)
+                finally:
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.gather(*tasks, return_exceptions=True)
+                self.close_codes.append(self._socket.close_code or 1006)
+                return True
+        except LOST:
+            return False
+
+    async def _opened(self) -> None:
+        self._told = 0
+        while self._queue:
+            await self._transmit(self._queue.pop(0))
+        await self._say(action="view", visible="true" if self.reads else "false")
+
+    async def _take_frame(self, frame: aiohttp.WSMessage) -> None:
+        if frame.type is aiohttp.WSMsgType.TEXT:
+            assert frame.data.startswith("<")
+            self.take(frame.data)
+            await self._tell_read()
+
+    async def _catch_up(self) -> None:
+        """At every open, in as many pages as it takes; the chat list likewise."""
+        lists = asyncio.create_task(self.fetch("/"))
+        while True:
+            path = f"/chat/{self.to}/messages?after={self.cursor}"
+            answer = await self.fetch(path)
+            if answer is None:
+                await asyncio.sleep(AGAIN)
+                continue
+            before, self.cursor = self.cursor, 0
+            self.take(answer)
+            if 'id="catch-up"' not in answer:
+                break
+            assert self.cursor > before, "the catch-up does not come on"
+        if self._lost_at is not None:
+            self.blackouts.append(time.monotonic() - self._lost_at)
+            self._lost_at = None
+        await self._tell_read()
+        await lists
+
+    async def fetch(self, path: str) -> str | None:
+        try:
+            self._demand_network()
+            headers = {**self._headers, "HX-Request": "true"}
+            async with self.http.get(self.url + path, headers=headers, timeout=ClientTimeout(30)) as answer:
+                if answer.status == 200:
+                    return await answer.text()
+                self.errors.append(f"{answer.status} {path}")
+        except LOST:
+            pass
+        return None
+
+    async def _retry_forever(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            await self._retry(OVERDUE)
+
+    async def _retry(self, age: float) -> None:
+        """Post what is overdue, one after the other; after a failure the rest waits for the next turn."""
+        due = [item for item in self.outbox.values() if time.monotonic() - item.at >= age]
+        if self._is_retrying or not due:
+            return
+        self._is_retrying = True
+        try:
+            for item in due:
+                if not await self.post(item):
+                    break
+        finally:
+            self._is_retrying = False
+
+    async def post(self, item: Written) -> bool:
+        try:
+            self._demand_network()
+            async with self.http.post(
+                f"{self.url}/chat/{self.to}/messages",
+                data={"body": item.body, "nonce": item.nonce},
+                headers={**self._headers, "HX-Request": "true"},
+                timeout=ClientTimeout(10),
+            ) as answer:
+                if answer.status == 200:
+                    self.take(await answer.text())
+                    self._acknowledge(item.nonce)
+                elif answer.status in (404, 413, 422):
+                    self._refuse(item.nonce)
+                return answer.status in (200, 404, 413, 422)
+        except LOST:
+            return False
+
+    def take(self, text: str) -> None:
+        """Put on the page what the server rendered."""
+        for shown in messages(text):
+            held = self.shown.get(shown.seq)
+            if held is None or held.version <= shown.version:
+                self.shown[shown.seq] = shown
+                self.arrived.setdefault(shown.nonce, time.monotonic())
+            if shown.nonce in self.outbox:
+                self._acknowledge(shown.nonce)
+        for nonce, may_retry in _REFUSED.findall(text):
+            if nonce and not may_retry:
+                self._refuse(nonce)
+        if cursor := _CURSOR.search(text):
+            self.cursor = int(cursor[1])
+        versions = {shown.version for shown in self.shown.values() if shown.version > self.cursor}
+        while self.cursor + 1 in versions:
+            self.cursor += 1
+
+    def _acknowledge(self, nonce: str) -> None:
+        if item := self.outbox.pop(nonce, None):
+            self.acknowledged[nonce] = time.monotonic() - item.at
+
+    def _refuse(self, nonce: str) -> None:
+        if self.outbox.pop(nonce, None):
+            self.refused.append(nonce)
+
+    async def _tell_read(self) -> None:
+        newest = max(self.cursor, max((shown.version for shown in self.shown.values()), default=0))
+        if self.reads and newest > self._told and self.is_open:
+            self._told = newest
+            await self._say(action="read", to=self.to, version=str(newest))
+
+    async def _say(self, **frame: str) -> None:
+        text = json.dumps(frame)
+        if self.is_open:
+            await self._transmit(text)
+        elif frame["action"] == "send" and len(self._queue) < QUEUE:
+            self._queue.append(text)
+
+    async def _transmit(self, text: str) -> None:
+        """Into a dead socket it is lost without a word."""
+        assert self._socket is not None
+        with suppress(*LOST):
+            await self._socket.send_str(text)
+
+    def _demand_network(self) -> None:
+        if self._is_cut:
+            raise ConnectionError("cut")
+
+
+def messages(text: str) -> Iterable[Shown]:
+    """The messages of a page, a frame or a fragment."""
+    for attributes, inside in _MESSAGE.findall(text):
+        held = {name: html.unescape(value) for name, value in _ATTRIBUTE.findall(attributes)}
+        body = _BODY.search(inside)
+        assert body is not None
+        words = html.unescape(re.sub(r"<[^>]*>", "", body[2]))
+        yield Shown(int(held["seq"]), int(held["version"]), held["author"], held["nonce"], words)
+
+
+@asynccontextmanager
+async def browser() -> AsyncIterator[ClientSession]:
+    """What all pages of a scenario connect by; their cookies are their own."""
+    connector = TCPConnector(limit=0, keepalive_timeout=4)
+    async with ClientSession(connector=connector, cookie_jar=DummyCookieJar()) as session:
+        yield session

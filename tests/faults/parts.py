@@ -1,0 +1,223 @@
+"""The parts of a real Knock, started as processes, and the handles by which a scenario breaks them."""
+
+import asyncio
+import os
+import re
+import secrets
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import redis
+from alembic import command
+from alembic.config import Config
+
+from tests import fake_telegram
+from tests import site as sites
+from tests.fake_telegram import FakeTelegram
+from tests.faults.proxy import Proxy
+from tests.site import Site
+from tests.telegram.conftest import BOT, WORKER, Program
+from web import db as database
+from web import embedded, sessions, settings
+from web.models import User
+
+SECRET_KEY = "the-key-of-the-fault-harness-long-enough-for-it"
+
+
+@dataclass(frozen=True)
+class Somebody:
+    """A registered user who is signed in."""
+
+    id: int
+    username: str
+    cookie: str
+    """The header."""
+
+
+@dataclass
+class Parts:
+    """Embedded servers and a Bot API of this run's own; sites, workers and bots are started by the scenarios."""
+
+    environ: dict[str, str]
+    postgres_folder: Path
+    postgres: psycopg.Connection[Any]
+    valkey: redis.Redis
+    telegram: FakeTelegram
+
+    @contextmanager
+    def site(self, **more: str) -> Iterator[Site]:
+        """`python -m web`, of two processes unless WEB_PROCESSES says otherwise."""
+        with sites.running(self.environ, **more) as site:
+            yield site
+
+    @contextmanager
+    def worker(self, **more: str) -> Iterator[Program]:
+        with _program(Program(WORKER, {**self.environ, **more})) as program:
+            yield program
+
+    @contextmanager
+    def bot(self, **more: str) -> Iterator[Program]:
+        with _program(Program(BOT, {**self.environ, **more})) as program:
+            yield program
+
+    @contextmanager
+    def before_postgres(self) -> Iterator[tuple[Proxy, dict[str, str]]]:
+        """A proxy before PostgreSQL, and what leads a program through it."""
+        folder = self.environ["DATABASE_URL"].partition("host=")[2]
+        with Proxy(f"{folder}/.s.PGSQL.5432").running() as proxy:
+            url = f"postgresql+psycopg://knock@127.0.0.1:{proxy.port}/postgres?sslmode=disable&gssencmode=disable"
+            yield proxy, {"DATABASE_URL": url}
+
+    @contextmanager
+    def before_valkey(self) -> Iterator[tuple[Proxy, dict[str, str]]]:
+        """A proxy before Valkey, and what leads a program through it."""
+        with Proxy(self.environ["REDIS_URL"].removeprefix("unix://")).running() as proxy:
+            yield proxy, {"REDIS_URL": f"redis://127.0.0.1:{proxy.port}"}
+
+    async def people(self, count: int) -> list[Somebody]:
+        """New users who are signed in; their passwords are nobody's concern, so none is hashed."""
+        chosen = settings.read({**self.environ, "PORT": "8000"})
+        prefix = secrets.token_hex(4)
+        found = []
+        async with database.connect(chosen) as engine, database.sessions(engine)() as db:
+            for number in range(count):
+                user = User(username=f"{prefix}-{number}", password_hash="none")
+                db.add(user)
+                await db.flush()
+                cookie = await sessions.start(db, chosen, user, "")
+                found.append(Somebody(user.id, user.username, f"session={cookie}"))
+            await db.commit()
+        return found
+
+    async def absent(self, count: int) -> list[tuple[Somebody, int]]:
+        """New users who linked Telegram and logged out, each with the id of their chat."""
+        found = [(person, 10**9 + person.id) for person in await self.people(count)]
+        for person, chat_id in found:
+            self.change(person, token=0, telegram_chat_id=chat_id)
+        return found
+
+    def change(self, person: Somebody, **columns: object) -> None:
+        changes = ", ".join(f"{name} = %s" for name in columns)
+        self.postgres.execute(f"UPDATE users SET {changes} WHERE id = %s".encode(), [*columns.values(), person.id])
+
+    def query(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        return self.postgres.execute(query.encode(), parameters).fetchall()
+
+    def clean(self) -> None:
+        """Forget the notifications of the scenario before, and everything in Valkey and on Telegram."""
+        self.postgres.execute("DELETE FROM notifications")
+        self.valkey.flushall()
+        self.telegram.calls.clear()
+        self.telegram.orders.clear()
+
+    def stop_postgres(self, how: str = "immediate") -> None:
+        """End it: `immediate` is as good as a crash."""
+        self.postgres.close()
+        _pg_ctl(self.postgres_folder, "stop", "-m", how)
+
+    def start_postgres(self) -> None:
+        """Start it again, as it was started first."""
+        options = (self.postgres_folder / "postmaster.opts").read_text()
+        words = " ".join(re.findall(r'"(-c|\S+=\S*)"', options))
+        _pg_ctl(self.postgres_folder, "start", "-l", str(self.postgres_folder / "server.log"), "-o", words)
+        self.postgres = _look_into(self.environ["DATABASE_URL"])
+
+
+@contextmanager
+def started(folder: Path, *, fsync: bool) -> Iterator[Parts]:
+    """PostgreSQL, Valkey and a Bot API, on data in `folder`; without `fsync` PostgreSQL does not wait for the disk."""
+    with ExitStack() as stack:
+        telegram = stack.enter_context(fake_telegram.running())
+        environ = {
+            "DATABASE_URL": stack.enter_context(embedded.postgres(folder / "postgres")),
+            "REDIS_URL": stack.enter_context(embedded.valkey(folder / "valkey")),
+            "SECRET_KEY": SECRET_KEY,
+            "DATA_DIR": str(folder),
+            "WEB_PROCESSES": "2",
+            "SOCKET_RATE": "0",
+            "TELEGRAM_BOT_TOKEN": fake_telegram.TOKEN,
+            "TELEGRAM_API_URL": telegram.url,
+            "SITE_URL": "https://knock.example",
+        }
+        postgres = _look_into(environ["DATABASE_URL"])
+        if not fsync:
+            postgres.execute("ALTER SYSTEM SET fsync = off")
+            postgres.execute("SELECT pg_reload_conf()")
+        _migrate(environ)
+        valkey = stack.enter_context(redis.Redis.from_url(environ["REDIS_URL"], decode_responses=True))
+        parts = Parts(environ, folder / "postgres", postgres, valkey, telegram)
+        stack.callback(lambda: parts.postgres.close())
+        yield parts
+
+
+def children(site: Site) -> list[psutil.Process]:
+    """The web processes of a site of several, the oldest first."""
+    assert site.process is not None
+    found = psutil.Process(site.process.pid).children()
+    web = [process for process in found if any("spawn_main" in word for word in _command(process))]
+    return sorted(web, key=lambda process: process.create_time())
+
+
+def kill(process: psutil.Process | Site) -> None:
+    """As a machine that loses its power."""
+    if isinstance(process, Site):
+        process.stop(signal.SIGKILL)
+    else:
+        process.kill()
+
+
+async def eventually(is_so: Callable[[], object], patience: float = 30.0, pause: float = 0.05) -> bool:
+    """Wait until it is so; whether it became so in time."""
+    deadline = time.monotonic() + patience
+    while not is_so():
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(pause)
+    return True
+
+
+def _command(process: psutil.Process) -> Sequence[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return ()
+
+
+@contextmanager
+def _program(program: Program) -> Iterator[Program]:
+    program.start()
+    try:
+        yield program
+    finally:
+        if program.process is not None and program.process.poll() is None:
+            program.stop()
+
+
+def _look_into(url: str) -> psycopg.Connection[Any]:
+    return psycopg.connect(url.replace("+psycopg", ""), autocommit=True)
+
+
+def _migrate(environ: dict[str, str]) -> None:
+    """The migrations read the environment of this process."""
+    before = {name: os.environ.get(name) for name in environ}
+    os.environ.update(environ)
+    try:
+        command.upgrade(Config(sites.TOP / "alembic.ini"), "head")
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _pg_ctl(folder: Path, action: str, *words: str) -> None:
+    code = embedded._run("pg_ctl", action, "-s", "-w", "-t", "60", "-D", str(folder), *words)
+    assert code == 0, f"pg_ctl {action} ended with {code}"

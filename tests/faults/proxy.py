@@ -1,0 +1,167 @@
+"""A TCP proxy that breaks what goes through it: cut, refuse, delay, freeze, swallow.
+
+It runs in a thread of its own, so that it goes on while the test waits for something, and so that a test which is busy
+does not make it slow.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+CHUNK = 64 * 1024
+
+
+@dataclass(eq=False)
+class Connection:
+    """One that goes through the proxy: the writers of both ends."""
+
+    near: asyncio.StreamWriter
+    far: asyncio.StreamWriter
+    swallows: bool = False
+    """Takes what comes from both ends, and hands on none of it."""
+    doomed: bool = False
+    """To be cut instead of its next answer."""
+
+    def cut(self) -> None:
+        for writer in (self.near, self.far):
+            writer.transport.abort()
+
+
+@dataclass(eq=False)
+class Proxy:
+    """On `port` of 127.0.0.1, before the server at `upstream`: an address and port, or the path of a Unix socket."""
+
+    upstream: tuple[str, int] | str
+    port: int = 0
+    delay: float = 0.0
+    """Seconds that each chunk is held back, in either direction."""
+    doom: bytes | None = None
+    """Where a question contains this, its answer is cut off; once."""
+    _connections: set[Connection] = field(default_factory=set)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _server: asyncio.Server | None = None
+    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
+    _flowing: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def cut(self) -> None:
+        """Reset every connection that is open."""
+        self._call(self._cut)
+
+    def refuse(self) -> None:
+        """Reset every connection, and refuse new ones, as a server that is down."""
+        self._call(self._refuse)
+
+    def accept(self) -> None:
+        """Listen again."""
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
+
+    def freeze(self) -> None:
+        """Hold everything back, in both directions; new connections are taken, and hear nothing."""
+        self._call(self._flowing.clear)
+
+    def thaw(self) -> None:
+        self._call(self._flowing.set)
+
+    def swallow(self) -> None:
+        """The connections that are open now lose every byte from here on; new ones work."""
+        self._call(self._swallow)
+
+    @property
+    def open(self) -> int:
+        """Connections that go through it now."""
+        return len(self._connections)
+
+    @contextmanager
+    def running(self) -> Iterator["Proxy"]:
+        thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        thread.start()
+        self._call(self._flowing.set)
+        self.accept()
+        try:
+            yield self
+        finally:
+            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            thread.join(10)
+            self._loop.close()
+
+    def _call(self, do: Callable[[], None]) -> None:
+        async def done() -> None:
+            do()
+
+        asyncio.run_coroutine_threadsafe(done(), self._loop).result(10)
+
+    async def _listen(self) -> None:
+        if self._server is None:
+            self._server = await asyncio.start_server(self._carry, "127.0.0.1", self.port, backlog=2048)
+            self.port = self._server.sockets[0].getsockname()[1]
+
+    def _cut(self) -> None:
+        for connection in list(self._connections):
+            connection.cut()
+
+    def _refuse(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self._cut()
+
+    def _swallow(self) -> None:
+        for connection in self._connections:
+            connection.swallows = True
+
+    async def _end(self) -> None:
+        self._refuse()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            far_reader, far_writer = await self._reach()
+        except OSError:
+            writer.transport.abort()
+            return
+        connection = Connection(writer, far_writer)
+        self._connections.add(connection)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pump(connection, reader, far_writer, is_question=True))
+                group.create_task(self._pump(connection, far_reader, writer, is_question=False))
+        except* OSError:
+            pass
+        finally:
+            self._connections.discard(connection)
+            connection.cut()
+
+    async def _reach(self) -> Streams:
+        await self._flowing.wait()
+        if isinstance(self.upstream, str):
+            return await asyncio.open_unix_connection(self.upstream)
+        return await asyncio.open_connection(*self.upstream)
+
+    async def _pump(
+        self, connection: Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_question: bool
+    ) -> None:
+        while chunk := await reader.read(CHUNK):
+            await self._flowing.wait()
+            if connection.swallows:
+                continue
+            if self.delay:
+                await asyncio.sleep(self.delay)
+            if is_question and self.doom and self.doom in chunk:
+                self.doom, connection.doomed = None, True
+            elif not is_question and connection.doomed:
+                connection.cut()
+                return
+            writer.write(chunk)
+            await writer.drain()
+        with suppress(OSError):
+            writer.write_eof()

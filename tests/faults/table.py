@@ -1,0 +1,23 @@
+"""Every scenario, in its full form and in the short one that the tests run."""
+
+from dataclasses import asdict
+
+from tests.faults import delivery
+from tests.faults.scenario import Scenario
+
+SCENARIOS: dict[str, tuple[Scenario, Scenario]] = {
+    "web-killed": (delivery.WebKilled(), delivery.WebKilled(sends=300, people=10, kills=2, rate=60)),
+    "same-nonce": (delivery.SameNonce(), delivery.SameNonce(times=40)),
+    "cuts": (delivery.Cuts(), delivery.Cuts(people=12, sends=120, shortest=0.5, longest=2, seconds=5)),
+    "late-commit": (delivery.LateCommit(), delivery.LateCommit(rounds=10, chats=10)),
+    "between-page-and-socket": (delivery.BetweenPageAndSocket(), delivery.BetweenPageAndSocket(loads=60)),
+    "stampede": (delivery.Stampede(), delivery.Stampede(clients=80)),
+}
+
+APART = ("soak",)
+"""Too long to be run with the others."""
+
+
+def words(scenario: Scenario) -> str:
+    """What it does, with its numbers."""
+    return (scenario.__doc__ or "").format(**asdict(scenario))  # type: ignore[call-overload]
