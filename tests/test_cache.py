@@ -1,7 +1,7 @@
 """The cached lists: filled on a miss, appended after a commit, never stale, never needed (C1 to C3)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ def cached(valkey: redis.Redis) -> list[str] | None:
     """The one cached list, with its head; None while there is none."""
     keys = list(valkey.scan_iter("latest:*"))
     assert len(keys) <= 1
-    return valkey.lrange(keys[0], 0, -1) if keys else None
+    return [str(item) for item in valkey.lrange(keys[0], 0, -1)] if keys else None
 
 
 def test_opening_a_chat_fills_the_list_and_a_message_is_appended(
@@ -108,7 +108,7 @@ def test_without_redis_the_site_works(environ: dict[str, str], clean: None) -> N
 @pytest.fixture
 def lists(
     environ: dict[str, str], clean: None
-) -> Iterator[Callable[[Callable[[Cache, store.Store], Awaitable[T]]], T]]:
+) -> Callable[[Callable[[Cache, store.Store], Awaitable[T]]], T]:
     """Runs a coroutine with a cache on the tests' Valkey."""
 
     def run(use: Callable[[Cache, store.Store], Awaitable[T]]) -> T:
@@ -118,7 +118,7 @@ def lists(
 
         return asyncio.run(connected())
 
-    yield run
+    return run
 
 
 def latest(version: int, count: int) -> Latest:

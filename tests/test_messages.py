@@ -1,11 +1,15 @@
 """Writing and reading without JavaScript: the chat list, the window, the form."""
 
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import unquote
 
 import psycopg
 import pytest
 
+from tests import site as sites
+from tests.faults.proxy import Proxy
 from tests.site import Page, Person, Site, messages
 
 
@@ -236,3 +240,41 @@ def test_the_chat_list_comes_in_pages(site: Site, alice: Person, postgres: psyco
         page = alice.page(str(more[0]["href"]))
 
     assert seen == [f"user{n}" for n in range(1, 121)]
+
+
+def test_what_was_written_when_the_session_had_ended_is_in_the_composer_after_the_login(
+    alice: Person, bob: Person
+) -> None:
+    kept = alice.another_browser()
+    alice.http.cookies.clear()
+
+    answer = alice.post("bob", "half a thought & more?\nyes")
+    alice.log_in()
+    page = alice.page(alice.log_in(next=unquote(answer.headers["location"].split("next=")[1])).headers["location"])
+
+    assert page.one("#body").get_text().lstrip("\n") == "half a thought & more?\nyes"
+    assert kept.page("/chat/bob").bodies == []
+
+
+def test_while_the_database_is_away_a_message_waits_in_a_form_of_its_own(
+    environ: dict[str, str], clean: None, postgres: psycopg.Connection
+) -> None:
+    upstream = environ["DATABASE_URL"].split("host=")[1] + "/.s.PGSQL.5432"
+    with (
+        Proxy(upstream).running() as proxy,
+        sites.running(environ, DATABASE_URL=f"postgresql://knock@127.0.0.1:{proxy.port}/postgres") as site,
+    ):
+        alice, bob = site.person("alice"), site.person("bob")
+        proxy.refuse()
+
+        started = time.monotonic()
+        answer = alice.post("bob", "keep this", nonce="n")
+        assert time.monotonic() - started < 3
+        page = Page(answer)
+        assert (page.status, answer.headers["retry-after"]) == (503, "3")
+        assert page.one("textarea").get_text().strip() == "keep this"
+        assert page.one("input[name=nonce]")["value"] == "n"
+
+        proxy.accept()
+        assert alice.post("bob", "keep this", nonce="n").status_code == 303
+        assert bob.page("/chat/alice").bodies == ["keep this"]

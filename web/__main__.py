@@ -18,6 +18,8 @@ UNREAD_MILLISECONDS = 8_000
 """After so long without taking what it was sent, a peer is cut off by the kernel (TCP_USER_TIMEOUT, RFC 5482)."""
 PARTING_SECONDS = 5
 """For requests that are under way when the process is told to end."""
+STARTING_SECONDS = 30
+"""For a process to answer its parent for the first time, on a machine that is busy with starting others."""
 MAX_FRAME = 64 * 1024
 """Bytes."""
 
@@ -34,6 +36,7 @@ def main() -> None:
         ws_max_size=MAX_FRAME,
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=PARTING_SECONDS,
+        timeout_worker_healthcheck=STARTING_SECONDS,
         access_log=False,
         log_config=None,
         server_header=False,

@@ -1,7 +1,8 @@
 """Conversations: who they join, the chat list, and how far each participant has read."""
 
+import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, Select, case, func, select, tuple_, update
@@ -14,6 +15,8 @@ from web.db import Sessions
 from web.models import Conversation, Message, Participant, User
 
 PAGE = 50
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+PLACE = re.compile(r"(\d{1,16})-(\d{1,18})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,12 @@ class Entry:
     @property
     def order(self) -> int:
         """Microseconds since 1970: the newest chat has the highest."""
-        return int(self.active_at.timestamp() * 1_000_000)
+        return (self.active_at - EPOCH) // timedelta(microseconds=1)
+
+    @property
+    def place(self) -> str:
+        """Where the chat stands in the list, for the page that follows it: messages of one commit have one time."""
+        return f"{self.order}-{self.conversation_id}"
 
 
 class Pairs:
@@ -115,11 +123,12 @@ async def _conversation_id(db: AsyncSession, low: int, high: int) -> int:
     return int(made)
 
 
-async def listed(db: AsyncSession, me: int, before: tuple[datetime, int] | None = None) -> list[Entry]:
-    """A page of the chat list of user `me`, the newest first, from the one after `before` on."""
+async def listed(db: AsyncSession, me: int, after: str = "") -> list[Entry]:
+    """A page of the chat list of user `me`, the newest first, from the one after the place `after` on."""
     query = _entries(me).where(Participant.active_at.is_not(None))
-    if before is not None:
-        query = query.where(tuple_(Participant.active_at, Participant.conversation_id) < before)
+    if place := PLACE.fullmatch(after):
+        moment = EPOCH + timedelta(microseconds=int(place[1]))
+        query = query.where(tuple_(Participant.active_at, Participant.conversation_id) < (moment, int(place[2])))
     query = query.order_by(Participant.active_at.desc(), Participant.conversation_id.desc()).limit(PAGE)
     return [_entry(row, me) for row in await db.execute(query)]
 

@@ -73,14 +73,15 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def window(chromium: Browser, site: Site) -> Iterator[Windows]:
+    everybodys = site
     opened: list[Window] = []
 
-    def open_window(person: Person | None = None, *, site: Site = site, **options: Any) -> Window:
-        window = Window(chromium.new_context(**options), site)
+    def open_window(person: Person | None = None, *, site: Site | None = None, **options: Any) -> Window:
+        window = Window(chromium.new_context(**options), site or everybodys)
         opened.append(window)
         if person is not None:
             window.log_in(person.username)
-            window.page.wait_for_url(site.url + "/")
+            window.page.wait_for_url(window.site.url + "/")
         return window
 
     yield open_window

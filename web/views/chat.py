@@ -1,13 +1,15 @@
 """The chat list and the chat window."""
 
-from datetime import UTC, datetime, timedelta
+import logging
 from secrets import token_urlsafe
+from urllib.parse import urlencode
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import HTMLResponse, Response
 
 from web import conversations, fragments, messages
+from web import db as database
 from web.cache import Latest
 from web.conversations import Pair
 from web.messages import Refused
@@ -16,25 +18,24 @@ from web.sessions import SignedIn
 from web.site import Request
 from web.views import pages
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+log = logging.getLogger(__name__)
 
 
 @pages.signed_in
 async def chats(request: Request, me: SignedIn) -> Response:
-    """The list; `before` (an `order`) asks for the page after the chat that has it."""
-    order = pages.number(request, "before")
-    before = (EPOCH + timedelta(microseconds=order), 0) if order else None
+    """The list; `after` (an entry's place) asks for the page that follows it."""
+    after = request.query_params.get("after", "")
     async with request.state.db() as db:
-        entries = await conversations.listed(db, me.id, before)
+        entries = await conversations.listed(db, me.id, after)
     if pages.is_htmx(request):
-        return pages.render("_entries.html", entries=entries, first=before is None)
+        return pages.render("_entries.html", entries=entries, first=not after)
     return pages.render("chats.html", me=me, entries=entries)
 
 
 @pages.signed_in
 async def chat(request: Request, me: SignedIn) -> Response:
     pair = await pages.pair_of(request, me)
-    return await _window(request, me, pair)
+    return await _window(request, me, pair, draft=request.query_params.get("draft", ""))
 
 
 @pages.signed_in
@@ -56,26 +57,44 @@ async def older_or_changed(request: Request, me: SignedIn) -> Response:
     return await _window(request, me, pair, older=Latest(0, before - 1, items))
 
 
-@pages.signed_in
-async def post(request: Request, me: SignedIn) -> Response:
+async def post(request: Request) -> Response:
     """The way without JavaScript, and of retries, which know from the answer that the message is kept."""
-    pair = await pages.pair_of(request, me)
     form = await request.form()
     body, nonce = str(form.get("body", "")), str(form.get("nonce", ""))
     try:
+        return await _post(request, body, nonce)
+    except database.UNAVAILABLE as error:
+        log.warning("A message waits with its author: PostgreSQL is away (%s)", error)
+        return _unsent(request, body, nonce, pages.UNAVAILABLE)
+
+
+async def _post(request: Request, body: str, nonce: str) -> Response:
+    me = await pages.who(request)
+    if me is None:
+        # The session ended while this was written; it is in the composer again after the login.
+        return pages.to_login(request, f"{request.url.path.removesuffix('/messages')}?{urlencode({'draft': body})}")
+    pair = await pages.pair_of(request, me)
+    try:
         posted = await request.state.writer.write(pair, me.id, messages.check(body, nonce), nonce)
     except Refused as refused:
-        status = 503 if refused.retry else 422
-        if pages.is_htmx(request):
-            answer = HTMLResponse(fragments.refusal(nonce, str(refused), refused.retry), status)
-        else:
-            answer = await _window(request, me, pair, draft=body, nonce=nonce, said=str(refused), status=status)
         if refused.retry:
-            answer.headers["Retry-After"] = pages.RETRY_AFTER
-        return answer
+            return _unsent(request, body, nonce, str(refused))
+        if pages.is_htmx(request):
+            return HTMLResponse(fragments.refusal(nonce, str(refused), retry=False), 422)
+        return await _window(request, me, pair, draft=body, nonce=nonce, said=str(refused), status=422)
     if pages.is_htmx(request):
         return HTMLResponse(posted.swap)
     return pages.see_other(f"/chat/{pair.other(me.id).username}")
+
+
+def _unsent(request: Request, body: str, nonce: str, said: str) -> Response:
+    """A page that needs no database, with what was written in it, to be sent again with its nonce."""
+    if pages.is_htmx(request):
+        answer = HTMLResponse(fragments.refusal(nonce, said, retry=True), 503)
+    else:
+        answer = pages.render("unsent.html", 503, path=request.url.path, body=body, nonce=nonce, said=said)
+    answer.headers["Retry-After"] = pages.RETRY_AFTER
+    return answer
 
 
 async def _window(

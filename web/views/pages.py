@@ -37,7 +37,10 @@ def signed_in(view: SignedInView) -> View:
 
     async def guarded(request: Request) -> Response:
         me = await who(request)
-        return await view(request, me) if me else _to_login(request)
+        if me is not None:
+            return await view(request, me)
+        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return to_login(request, here if request.method == "GET" else "/")
 
     return guarded
 
@@ -76,10 +79,9 @@ def local_path(path: str) -> str:
     return path if is_local and path.isprintable() else "/"
 
 
-def _to_login(request: Request) -> Response:
-    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    back = here if request.method == "GET" else "/"
-    login = f"/login?next={quote(back, safe='')}" if back != "/" else "/login?next=/"
+def to_login(request: Request, back: str) -> Response:
+    """To the login, and from there back to an address of this site."""
+    login = f"/login?next={quote(back, safe='/')}"
     if is_htmx(request):
         return Response(status_code=401, headers={"HX-Redirect": login})
     return see_other(login)
