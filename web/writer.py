@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from psycopg import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection as EngineConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from web import fragments, metrics
@@ -90,6 +91,17 @@ class Written:
     due_notifications: list[int] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What stands in PostgreSQL once the conversations are locked."""
+
+    heads: dict[int, tuple[int, int]]
+    """By conversation, its version and its last `seq`."""
+    known: dict[tuple[int, int, str], tuple[Any, ...]]
+    """By conversation, author and nonce, what a draft's message already is."""
+    now: datetime
+
+
 class Writer:
     """One per process. `announce` is called after each commit, before the authors have their answer."""
 
@@ -98,6 +110,7 @@ class Writer:
         self._announce = announce
         self._drafts: deque[Draft] = deque()
         self._more = asyncio.Event()
+        self._connection: EngineConnection | None = None
 
     async def write(self, pair: Pair, author_id: int, body: str, nonce: str) -> Posted:
         """The message once it is committed; a nonce that was there before gives the message it gave then.
@@ -119,6 +132,7 @@ class Writer:
         finally:
             loop.cancel()
             await asyncio.gather(loop, return_exceptions=True)
+            await self._disconnect()
 
     async def _write_forever(self) -> None:
         while True:
@@ -154,51 +168,77 @@ class Writer:
                 draft.posted.set_result(posted)
 
     async def _commit(self, batch: Sequence[Draft]) -> Written:
-        async with self._engine.connect() as connection:
-            raw = await connection.get_raw_connection()
-            postgres: AsyncConnection[Any] = raw.driver_connection  # type: ignore[assignment]
-            try:
-                async with asyncio.timeout(TIMEOUT):
-                    return await _write(postgres, batch)
-            except BaseException:
-                await connection.invalidate()  # whatever state it was left in
-                raise
+        """One transaction, in two round trips."""
+        is_kept = self._connection is not None
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                postgres = await self._connect()
+                try:
+                    found = await _lock(postgres, batch)
+                except UNAVAILABLE:
+                    if not (is_kept and postgres.closed):
+                        raise
+                    # PostgreSQL was restarted since the last batch, and nothing of this one is written yet.
+                    await self._disconnect()
+                    postgres = await self._connect()
+                    found = await _lock(postgres, batch)
+                return await _write(postgres, batch, found)
+        except BaseException:
+            await self._disconnect()  # whatever state it was left in
+            raise
+
+    async def _connect(self) -> AsyncConnection[Any]:
+        """The writer's own connection: taking one from the pool costs more than a small transaction."""
+        if self._connection is None:
+            self._connection = await self._engine.connect()
+        raw = await self._connection.get_raw_connection()
+        return raw.driver_connection  # type: ignore[return-value]
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.invalidate()
+            await connection.close()
 
 
-async def _write(postgres: AsyncConnection[Any], batch: Sequence[Draft]) -> Written:
-    """One transaction, in two round trips."""
+async def _lock(postgres: AsyncConnection[Any], batch: Sequence[Draft]) -> Found:
+    """Lock the conversations."""
     ids = sorted({draft.pair.id for draft in batch})
     keys = [(draft.pair.id, draft.author_id, draft.nonce) for draft in batch]
     async with postgres.pipeline():
         locking = await postgres.execute(LOCK, [ids])
-        knowing = await postgres.execute(KNOWN, [list(column) for column in zip(*keys, strict=True)])
+        knowing = await postgres.execute(KNOWN, _columns(keys))
         clock = await postgres.execute("SELECT clock_timestamp()")
         heads = {row[0]: (row[1], row[2]) for row in await locking.fetchall()}
         known = {row[:3]: row[3:] for row in await knowing.fetchall()}
-        now = (await clock.fetchall())[0][0]
-    written = _allot(batch, heads, known, now)
+        return Found(heads, known, (await clock.fetchall())[0][0])
+
+
+async def _write(postgres: AsyncConnection[Any], batch: Sequence[Draft], found: Found) -> Written:
+    """Insert what is new, and commit."""
+    written = _allot(batch, found)
     if written.new:
         async with postgres.pipeline():
-            await _persist(postgres, written, now)
+            await _persist(postgres, written, found.now)
             await postgres.commit()
     else:
         await postgres.rollback()
     return written
 
 
-def _allot(batch: Sequence[Draft], heads: dict[int, Any], known: dict[Any, Any], now: datetime) -> Written:
+def _allot(batch: Sequence[Draft], found: Found) -> Written:
     """Give each draft its `seq` and `version`, or the message that its nonce already is."""
-    written = Written()
+    written, heads = Written(), found.heads
     posted_by_key: dict[tuple[int, int, str], Posted] = {}
     for draft in batch:
         key = (draft.pair.id, draft.author_id, draft.nonce)
         posted = posted_by_key.get(key)
-        if posted is None and key in known:
-            posted = _posted(draft, *known[key], is_new=False)
+        if posted is None and key in found.known:
+            posted = _posted(draft, *found.known[key], is_new=False)
         elif posted is None:
             version, seq = heads[draft.pair.id]
             heads[draft.pair.id] = (version + 1, seq + 1)
-            posted = _posted(draft, seq + 1, version + 1, draft.body, now, is_new=True)
+            posted = _posted(draft, seq + 1, version + 1, draft.body, found.now, is_new=True)
             written.new.append(posted)
         posted_by_key[key] = posted
         written.posted.append(posted)
