@@ -1,4 +1,5 @@
 // What htmx cannot say in attributes: the outbox, local times, what was read, and the title's count.
+"use strict";
 const { body, title } = document;
 const $ = (selector) => document.querySelector(selector);
 const $$ = (selector) => [...document.querySelectorAll(selector)];
@@ -50,7 +51,7 @@ async function post({ to, body: text, nonce }) {
 let isRetrying = false;
 async function retry() {
   const due = outbox().filter((item) => isOverdue(item) && !refusedElsewhere.has(item.nonce));
-  if (isRetrying || !due.length) return;
+  if (isRetrying || !due.length || body.dataset.socket === "ended") return;
   isRetrying = true;
   keep(outbox());
   // One after the other, so that they keep their order; after a failure the rest waits for the next turn.
@@ -72,12 +73,11 @@ text?.addEventListener("keydown", (event) => {
   event.preventDefault();
   if (text.value.trim()) composer.requestSubmit();
 });
-// The last word of typing, held back by its throttle, may come after the message was sent.
+// The last word of typing, held back by its throttle, may come when the message is already sent.
 $("#typing")?.addEventListener("htmx:ws:before:message:outgoing", (event) => text.value || event.preventDefault());
 
 document.addEventListener("htmx:before:swap", ({ detail: { ctx, tasks } }) => {
-  // Older messages do not arrive.
-  if (log) log.ariaLive = ctx.sourceElement?.closest(".history .more") ? "off" : "polite";
+  if (log) log.ariaLive = ctx.sourceElement?.closest(".history .more") ? "off" : "polite"; // what is old did not arrive
   for (const arriving of tasks.flatMap(({ fragment }) => [...fragment.querySelectorAll("[id][data-version]")])) {
     const held = document.getElementById(arriving.id);
     if (arriving.dataset.author === to?.value) $(".typing")?.replaceChildren();
@@ -103,9 +103,9 @@ function localTimes() {
     time.textContent = moment.toLocaleString([], form);
     time.title = moment.toLocaleString([], { dateStyle: "full", timeStyle: "short" });
   }
-  for (const { dataset, previousElementSibling: before } of messages?.children ?? []) {
-    if (dataset.date === before?.dataset.date) delete dataset.day;
-    else dataset.day = dataset.date === today ? "Today" : new Date(dataset.date).toLocaleString([], { dateStyle: "full" });
+  for (const { dataset: it, previousElementSibling: before } of messages?.children ?? []) {
+    if (it.date === before?.dataset.date) delete it.day;
+    else it.day = it.date === today ? "Today" : new Date(it.date).toLocaleString([], { dateStyle: "full" });
   }
 }
 
@@ -121,8 +121,7 @@ function settle() {
   for (const { nonce } of outbox()) if ($(`[data-seq][data-nonce="${nonce}"]`)) forget(nonce);
   for (const said of $$(".send-refused[data-nonce]:not([data-retry])")) refuse(said.dataset.nonce);
   localTimes();
-  const cursor = $("#cursor");
-  // The cursor follows while nothing is missing, so that the next catch-up asks for little.
+  const cursor = $("#cursor"); // follows while nothing is missing, so that the next catch-up asks for little
   while (messages?.querySelector(`[data-version="${Number(cursor?.value) + 1}"]`)) cursor.value++;
   const shown = Math.max(cursor?.value, messages?.lastElementChild?.dataset.version ?? 0);
   if (cursor && !document.hidden && log.scrollTop > -80) tell("#read", "version", shown);
@@ -142,9 +141,10 @@ body.addEventListener("htmx:ws:after:connection", () => {
   settle();
 });
 body.addEventListener("htmx:ws:close", ({ detail }) => (body.dataset.socket = detail.code === 4401 ? "ended" : "lost"));
+// htmx would close a socket that is still opening, which browsers call an error; this one ends with its page.
+addEventListener("pagehide", (event) => event.stopImmediatePropagation());
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 setInterval(retry, 1000);
-
 keep(outbox());
 settle();
 if (matchMedia("(pointer: fine)").matches) text?.focus();
