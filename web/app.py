@@ -9,7 +9,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
-from web import fragments, log, settings, site
+from web import fragments, log, settings, site, watchdog
 from web.doors import Doors
 from web.settings import Settings
 from web.views import auth, chat, health, pages, socket, telegram, users
@@ -49,7 +49,7 @@ def make_app(chosen: Settings) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
-        async with site.running(chosen) as parts:
+        async with site.running(chosen) as parts, watchdog.watching():
             yield parts
 
     return Starlette(
