@@ -211,15 +211,16 @@ class Stampede:
                 await eventually(lambda: all(page.is_open for page in pages))
                 for page in pages:
                     page.attempts.clear()
-                for child in children(site):
-                    kill(child)
-                await eventually(lambda: all(page.blackouts for page in pages))
+                for page in pages:
+                    page.drop()
+                await eventually(lambda: all(page.blackouts for page in pages), patience=60)
                 attempts = sorted(moment for page in pages for moment in page.attempts)
                 blackouts = [seconds for page in pages for seconds in page.blackouts]
                 return [
                     told("attempts", len(attempts)),
                     at_most("attempts in any 250 ms", 100 * _crowd(attempts, 0.25) / len(attempts), 25, " %"),
                     exactly("clients that came back", sum(bool(page.blackouts) for page in pages), len(pages)),
+                    exactly("answers that refused them", sum(len(page.errors) for page in pages), 0),
                     told("blackout, p50", percentile(blackouts, 50), " s"),
                     told("blackout, p99", percentile(blackouts, 99), " s"),
                 ]

@@ -74,6 +74,8 @@ class Page:
     first_seq: int = 1
     """Of the messages that it was loaded with."""
     outbox: dict[str, Written] = field(default_factory=dict)
+    written: dict[str, float] = field(default_factory=dict)
+    """Moments at which each nonce was written here."""
     acknowledged: dict[str, float] = field(default_factory=dict)
     """Nonces, each with the seconds from the send until the page knew."""
     refused: list[str] = field(default_factory=list)
@@ -127,7 +129,8 @@ class Page:
     async def write(self, body: str) -> str:
         """What Enter in the composer does; returns the nonce."""
         nonce = token_hex(8)
-        self.outbox[nonce] = Written(body, nonce, time.monotonic())
+        self.written[nonce] = time.monotonic()
+        self.outbox[nonce] = Written(body, nonce, self.written[nonce])
         await self._say(action="send", to=self.to, body=body, nonce=nonce)
         return nonce
 

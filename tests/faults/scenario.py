@@ -43,16 +43,22 @@ async def loaded(
     return pages
 
 
-async def write(pages: Sequence[Page], count: int, rate: float) -> None:
-    """So many messages, one after another by each of the pages in turn, so many a second."""
+async def write(pages: Sequence[Page], count: int, rate: float, length: int = 0) -> None:
+    """So many messages, one after another by each of the pages in turn, so many a second, of at least that length."""
     loop = asyncio.get_running_loop()
     started = loop.time()
     for number in range(count):
         await asyncio.sleep(max(0.0, started + number / rate - loop.time()))
-        await pages[number % len(pages)].write(f"{number} {token_hex(8)}")
+        await pages[number % len(pages)].write(f"{number} {token_hex(8)}".ljust(length, "."))
 
 
-async def slowest_answer(http: ClientSession, url: str, until: asyncio.Event, pause: float = 0.05) -> list[float]:
+def delays(pages: Sequence[Page]) -> list[float]:
+    """Seconds from each message's writing until the other one's page showed it; of what was shown there."""
+    shown = {nonce: page.arrived[nonce] for page in pages for nonce in page.arrived if nonce not in page.written}
+    return [shown[nonce] - at for page in pages for nonce, at in page.written.items() if nonce in shown]
+
+
+async def answers(http: ClientSession, url: str, until: asyncio.Event, pause: float = 0.05) -> list[float]:
     """Ask for /livez again and again; returns the seconds of each answer, which its event loop had to find time for."""
     loop = asyncio.get_running_loop()
     taken = []

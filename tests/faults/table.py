@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from tests.faults import delivery
+from tests.faults import delivery, processes
 from tests.faults.scenario import Scenario
 
 SCENARIOS: dict[str, tuple[Scenario, Scenario]] = {
@@ -11,7 +11,11 @@ SCENARIOS: dict[str, tuple[Scenario, Scenario]] = {
     "cuts": (delivery.Cuts(), delivery.Cuts(people=12, sends=120, shortest=0.5, longest=2, seconds=5)),
     "late-commit": (delivery.LateCommit(), delivery.LateCommit(rounds=10, chats=10)),
     "between-page-and-socket": (delivery.BetweenPageAndSocket(), delivery.BetweenPageAndSocket(loads=60)),
-    "stampede": (delivery.Stampede(), delivery.Stampede(clients=80)),
+    "stampede": (delivery.Stampede(), delivery.Stampede(clients=200)),
+    "terminated": (processes.Terminated(), processes.Terminated(sockets=20)),
+    "rolling-restart": (processes.RollingRestart(), processes.RollingRestart(sockets=20, rate=20, sends=60)),
+    "never-read": (processes.NeverRead(), processes.NeverRead(deaf=10, people=4, rate=20, seconds=12)),
+    "standing-still": (processes.StandingStill(), processes.StandingStill()),
 }
 
 APART = ("soak",)
