@@ -14,6 +14,7 @@ from pathlib import Path
 from secrets import token_hex
 
 import httpx2 as httpx
+import psutil
 from bs4 import BeautifulSoup, Tag
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
@@ -55,7 +56,7 @@ class Site:
 
     def start(self) -> None:
         self.process = subprocess.Popen([sys.executable, "-m", "web"], cwd=TOP, env={**os.environ, **self.environ})
-        eventually(self._answers, patience=30)
+        eventually(self.answers, patience=30)
 
     def stop(self, with_signal: int = signal.SIGTERM) -> None:
         if self.process is not None:
@@ -63,6 +64,13 @@ class Site:
             self.process.wait(20)
             self.process = None
         self.close_clients()
+
+    @property
+    def workers(self) -> list[psutil.Process]:
+        """The processes that serve, apart from the supervisor."""
+        assert self.process is not None
+        children = psutil.Process(self.process.pid).children()
+        return [child for child in children if any("spawn_main" in word for word in child.cmdline())]
 
     def client(self, cookies: Mapping[str, str] | None = None) -> httpx.Client:
         """A browser without JavaScript; with the cookies of another one, the same browser by another connection."""
@@ -81,7 +89,7 @@ class Site:
         person.log_in()
         return person
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, "the site ended by itself"
         try:

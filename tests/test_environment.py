@@ -1,12 +1,15 @@
 """The environment: what is unset has a default, what is wrong refuses to start and names itself."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests import site as sites
 from tests.site import TOP, Site, free_port
 from web import settings
 
@@ -106,3 +109,17 @@ def start(environ: dict[str, str] | object) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=30,
     )
+
+
+def test_when_the_supervisor_is_killed_its_processes_end_and_the_port_is_free_again(
+    environ: dict[str, str], clean: None
+) -> None:
+    with sites.running(environ) as site:
+        orphans = site.workers
+        assert len(orphans) == 2
+
+        site.stop(signal.SIGKILL)
+        site.start()
+
+        assert psutil.wait_procs(orphans, timeout=10)[1] == []
+        assert site.client().get("/readyz").status_code == 200

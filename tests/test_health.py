@@ -4,6 +4,7 @@ import re
 
 import httpx2 as httpx
 
+from tests import site as sites
 from tests.site import Person, Site, eventually
 
 
@@ -42,3 +43,19 @@ def test_figures_are_prometheus_text(site: Site) -> None:
 
     assert answer.headers["content-type"].startswith("text/plain")
     assert "# TYPE knock_messages_total counter" in answer.text
+
+
+def test_a_process_that_is_killed_is_replaced_and_its_sockets_are_forgotten(
+    environ: dict[str, str], clean: None
+) -> None:
+    with sites.running(environ, WEB_PROCESSES="1") as site:
+        alice = site.person("alice")
+        with alice.socket() as tab:
+            eventually(lambda: figure(site, "knock_sockets") == 1)
+            (worker,) = site.workers
+
+            worker.kill()
+
+            assert tab.close_code() == 1006
+        eventually(lambda: site.answers() and figure(site, "knock_sockets") == 0, patience=30)
+        assert alice.http.get("/").status_code == 200

@@ -1,10 +1,11 @@
-"""`python -m web` serves the site, in WEB_PROCESSES processes."""
+"""`python -m web` serves the site in WEB_PROCESSES processes, which uvicorn's supervisor starts and replaces."""
 
+import errno
 import os
 import socket
 import sys
 import tempfile
-from contextlib import ExitStack
+import time
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -20,6 +21,8 @@ PARTING_SECONDS = 5
 """For requests that are under way when the process is told to end."""
 STARTING_SECONDS = 30
 """For a process to answer its parent for the first time, on a machine that is busy with starting others."""
+PORT_PATIENCE = 3
+"""Seconds in which the processes of a supervisor that was killed end by themselves and give the port back."""
 MAX_FRAME = 64 * 1024
 """Bytes."""
 
@@ -41,15 +44,10 @@ def main() -> None:
         log_config=None,
         server_header=False,
     )
-    with ExitStack() as stack:
-        listening = stack.enter_context(_listen(chosen))
-        if chosen.web_processes == 1:
-            uvicorn.Server(config).run(sockets=[listening])
-        else:
-            # The figures of all processes are added up in a folder, which prometheus_client looks for when imported.
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="knock-metrics-"))
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-            Multiprocess(config, sockets=[listening]).run()
+    with _listen(chosen) as listening, tempfile.TemporaryDirectory(prefix="knock-metrics-") as folder:
+        # The figures of all processes are added up in a folder, which prometheus_client looks for when imported.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        Multiprocess(config, sockets=[listening]).run()
 
 
 def _listen(chosen: Settings) -> socket.socket:
@@ -58,11 +56,16 @@ def _listen(chosen: Settings) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; the connections inherit it
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MILLISECONDS)
-    try:
-        listening.bind((chosen.host, chosen.port))
-    except OSError as error:
-        print(f"knock: cannot serve on {chosen.host} port {chosen.port}: {error.strerror}.", file=sys.stderr)
-        raise SystemExit(1) from None
+    deadline = time.monotonic() + PORT_PATIENCE
+    while True:
+        try:
+            listening.bind((chosen.host, chosen.port))
+            break
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                print(f"knock: cannot serve on {chosen.host} port {chosen.port}: {error.strerror}.", file=sys.stderr)
+                raise SystemExit(1) from None
+            time.sleep(0.1)
     listening.listen(BACKLOG)
     listening.set_inheritable(True)
     return listening

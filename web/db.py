@@ -45,7 +45,8 @@ async def connect(settings: Settings) -> AsyncIterator[AsyncEngine]:
         settings.database_url,
         pool_size=10,
         max_overflow=5,
-        pool_timeout=2,
+        # A crowd that comes back after a restart waits its turn; a PostgreSQL that is away is found out by connecting.
+        pool_timeout=8,
         pool_pre_ping=True,
         connect_args={
             "connect_timeout": 2,

@@ -1,9 +1,10 @@
-"""What Prometheus may ask: counters of this process, or of all of them where several share a folder for it."""
+"""What Prometheus may ask: the figures of all web processes together, added up in the folder that they share for it."""
 
 import os
+from pathlib import Path
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 MESSAGES = Counter("knock_messages", "Messages persisted")
 BATCH = Histogram("knock_batch_messages", "Messages in one transaction", buckets=(1, 2, 5, 10, 20, 50, 100, 200))
@@ -13,10 +14,19 @@ SOCKETS = Gauge("knock_sockets", "Open sockets", multiprocess_mode="livesum")
 CUT = Counter("knock_sockets_cut", "Sockets closed by the server, by close code", ["code"])
 
 
+def _forget_the_dead() -> None:
+    """Leave out the sockets of processes that were killed, and so could not say that these are closed."""
+    for file in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
 def text() -> bytes:
     """The figures in Prometheus's text format."""
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return generate_latest(registry)
-    return generate_latest(REGISTRY)
+    _forget_the_dead()
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)

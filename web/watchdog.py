@@ -1,12 +1,13 @@
-"""Ends this process when its event loop stands still, so that it is replaced instead of keeping everybody waiting.
-
-uvicorn's supervisor starts another one; a single process is restarted by whatever runs it, as Docker does.
+"""Ends this process when its event loop stands still, so that the supervisor replaces it instead of everybody waiting;
+and when the supervisor was killed, so that no process without one keeps the port.
 """
 
 import asyncio
 import faulthandler
 import logging
+import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -45,7 +46,12 @@ async def _beat(lives: threading.Event) -> None:
 def _watch(lives: threading.Event, ended: threading.Event) -> None:
     """Counts its own beats and not the clock: a process that was frozen as a whole, and is thawed, goes on."""
     missed = 0
+    supervisor = multiprocessing.parent_process()
     while not ended.wait(BEAT):
+        if supervisor and not supervisor.is_alive():
+            log.critical("The supervisor is gone, so this process ends")
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
         missed = 0 if lives.is_set() else missed + 1
         lives.clear()
         if missed >= LIMIT:
