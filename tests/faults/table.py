@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from tests.faults import delivery, processes
+from tests.faults import cached, delivery, processes, servers
 from tests.faults.scenario import Scenario
 
 SCENARIOS: dict[str, tuple[Scenario, Scenario]] = {
@@ -16,6 +16,10 @@ SCENARIOS: dict[str, tuple[Scenario, Scenario]] = {
     "rolling-restart": (processes.RollingRestart(), processes.RollingRestart(sockets=20, rate=20, sends=60)),
     "never-read": (processes.NeverRead(), processes.NeverRead(deaf=10, people=4, rate=20, seconds=12)),
     "standing-still": (processes.StandingStill(), processes.StandingStill()),
+    "valkey-away": (servers.ValkeyAway(), servers.ValkeyAway(refused=3, frozen=3, full=2, people=6, rate=10)),
+    "postgres-away": (servers.PostgresAway(), servers.PostgresAway(down=4, people=6)),
+    "slow-reader": (cached.SlowReader(), cached.SlowReader(pairs=200)),
+    "cold-readers": (cached.ColdReaders(), cached.ColdReaders(readers=60)),
 }
 
 APART = ("soak",)
