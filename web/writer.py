@@ -37,36 +37,49 @@ LOCK = """
 """
 # A statement of its own after the locks: it sees everything that was committed before they were granted.
 KNOWN = """
-    SELECT conversation_id, author_id, nonce, seq, version, body, created_at
-    FROM unnest(%s::bigint[], %s::bigint[], %s::text[]) AS sent (conversation_id, author_id, nonce)
-    JOIN messages USING (conversation_id, author_id, nonce)
+    SELECT clock_timestamp(), conversation_id, author_id, nonce, seq, version, body, created_at
+    FROM (VALUES (1)) AS always LEFT JOIN (
+        unnest(%s::bigint[], %s::bigint[], %s::text[]) AS sent (conversation_id, author_id, nonce)
+        JOIN messages USING (conversation_id, author_id, nonce)
+    ) ON true
 """
-INSERT = """
-    INSERT INTO messages (conversation_id, seq, version, author_id, nonce, body, created_at)
-    SELECT *, %s FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[])
-"""
-RAISE = """
-    UPDATE conversations SET version = new.version, last_seq = new.seq
-    FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS new (id, version, seq) WHERE conversations.id = new.id
-"""
-# Whoever writes has read what stands above.
-READ = """
-    UPDATE participants SET active_at = %s, read_seq = greatest(read_seq, own.seq)
-    FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS own (conversation_id, user_id, seq)
-    WHERE participants.conversation_id = own.conversation_id AND participants.user_id = own.user_id
-    RETURNING participants.conversation_id, participants.user_id, read_seq
-"""
-# The conflict locks the row that waits, though it may change nothing: else its actor could read the messages just
-# before this one is committed, and nobody would tell of it.
-NOTIFY = """
-    INSERT INTO notifications (user_id, conversation_id, first_seq, due_at)
-    SELECT id, conversation_id, seq, CASE token WHEN 0 THEN now() ELSE now() + interval '2 minutes' END
-    FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS to_tell (user_id, conversation_id, seq)
-    JOIN users ON users.id = user_id
-    WHERE telegram_chat_id IS NOT NULL AND (token = 0 OR notify_when_away)
-    ON CONFLICT (user_id, conversation_id) WHERE state = 'pending'
-    DO UPDATE SET due_at = least(notifications.due_at, excluded.due_at) WHERE notifications.attempts = 0
-    RETURNING id, due_at <= now() AS due
+# One statement, since each has its price. Whoever writes has read what stands above. The conflict of a notification
+# locks the row that waits, though it may change nothing: else its actor could read the messages just before these are
+# committed, and nobody would tell of them.
+WRITE = """
+    WITH new AS MATERIALIZED (
+        SELECT * FROM unnest(
+            %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[]
+        ) AS new (conversation_id, seq, version, author_id, recipient_id, nonce, body)
+    ), inserted AS (
+        INSERT INTO messages (conversation_id, seq, version, author_id, nonce, body, created_at)
+        SELECT conversation_id, seq, version, author_id, nonce, body, %s FROM new
+    ), raised AS (
+        UPDATE conversations SET version = newest.version, last_seq = newest.seq
+        FROM (SELECT conversation_id, max(version) AS version, max(seq) AS seq FROM new GROUP BY 1) AS newest
+        WHERE conversations.id = newest.conversation_id
+    ), reading AS (
+        UPDATE participants SET active_at = %s, read_seq = greatest(read_seq, own.seq)
+        FROM (
+            SELECT conversation_id, user_id, max(seq) AS seq FROM (
+                SELECT conversation_id, author_id AS user_id, seq FROM new
+                UNION ALL SELECT conversation_id, recipient_id, 0 FROM new
+            ) AS shown GROUP BY 1, 2
+        ) AS own
+        WHERE participants.conversation_id = own.conversation_id AND participants.user_id = own.user_id
+        RETURNING participants.conversation_id, participants.user_id, read_seq
+    ), telling AS (
+        INSERT INTO notifications (user_id, conversation_id, first_seq, due_at)
+        SELECT users.id, conversation_id, min(seq), CASE token WHEN 0 THEN now() ELSE now() + interval '2 minutes' END
+        FROM new JOIN users ON users.id = recipient_id
+        WHERE telegram_chat_id IS NOT NULL AND (token = 0 OR notify_when_away)
+        GROUP BY users.id, conversation_id
+        ON CONFLICT (user_id, conversation_id) WHERE state = 'pending'
+        DO UPDATE SET due_at = least(notifications.due_at, excluded.due_at) WHERE notifications.attempts = 0
+        RETURNING id, due_at
+    )
+    SELECT conversation_id, user_id, read_seq, NULL FROM reading
+    UNION ALL SELECT NULL, NULL, NULL, id FROM telling WHERE due_at <= now()
 """
 
 
@@ -89,6 +102,13 @@ class Written:
     new: list[Posted] = field(default_factory=list)
     read: dict[tuple[int, int], int] = field(default_factory=dict)
     due_notifications: list[int] = field(default_factory=list)
+
+    @property
+    def rows(self) -> list[tuple[Any, ...]]:
+        """The new messages as WRITE takes them."""
+        return [
+            (p.pair.id, p.seq, p.version, p.author_id, p.pair.other(p.author_id).id, p.nonce, p.body) for p in self.new
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,10 +228,9 @@ async def _lock(postgres: AsyncConnection[Any], batch: Sequence[Draft]) -> Found
     async with postgres.pipeline():
         locking = await postgres.execute(LOCK, [ids])
         knowing = await postgres.execute(KNOWN, _columns(keys))
-        clock = await postgres.execute("SELECT clock_timestamp()")
         heads = {row[0]: (row[1], row[2]) for row in await locking.fetchall()}
-        known = {row[:3]: row[3:] for row in await knowing.fetchall()}
-        return Found(heads, known, (await clock.fetchall())[0][0])
+        rows = await knowing.fetchall()
+    return Found(heads, {row[1:4]: row[4:] for row in rows}, now=rows[0][0])
 
 
 async def _write(postgres: AsyncConnection[Any], batch: Sequence[Draft], found: Found) -> Written:
@@ -219,8 +238,13 @@ async def _write(postgres: AsyncConnection[Any], batch: Sequence[Draft], found: 
     written = _allot(batch, found)
     if written.new:
         async with postgres.pipeline():
-            await _persist(postgres, written, found.now)
+            writing = await postgres.execute(WRITE, [*_columns(written.rows), found.now, found.now])
             await postgres.commit()
+            for conversation_id, user_id, read_seq, notification_id in await writing.fetchall():
+                if notification_id is None:
+                    written.read[conversation_id, user_id] = read_seq
+                else:
+                    written.due_notifications.append(notification_id)
     else:
         await postgres.rollback()
     return written
@@ -249,26 +273,6 @@ def _posted(draft: Draft, seq: int, version: int, body: str, created_at: datetim
     pair, author_id, nonce = draft.pair, draft.author_id, draft.nonce
     html = fragments.message(pair, seq, version, author_id, nonce, body, created_at)
     return Posted(pair, author_id, nonce, body, seq, version, created_at, html, is_new)
-
-
-async def _persist(postgres: AsyncConnection[Any], written: Written, now: datetime) -> None:
-    """Say everything of this transaction; runs in a pipeline, so the answers are fetched at its end."""
-    new = written.new
-    newest = {posted.pair.id: posted for posted in new}
-    first_for: dict[tuple[int, int], int] = {}
-    own_seq: dict[tuple[int, int], int] = {}
-    for posted in new:
-        other = posted.pair.other(posted.author_id)
-        first_for.setdefault((other.id, posted.pair.id), posted.seq)
-        own_seq[posted.pair.id, posted.author_id] = posted.seq
-        own_seq.setdefault((posted.pair.id, other.id), 0)
-    rows = [(p.pair.id, p.seq, p.version, p.author_id, p.nonce, p.body) for p in new]
-    await postgres.execute(INSERT, [now, *_columns(rows)])
-    await postgres.execute(RAISE, _columns([(p.pair.id, p.version, p.seq) for p in newest.values()]))
-    reading = await postgres.execute(READ, [now, *_columns([(*key, seq) for key, seq in own_seq.items()])])
-    telling = await postgres.execute(NOTIFY, _columns([(*key, seq) for key, seq in first_for.items()]))
-    written.read = {(row[0], row[1]): row[2] for row in await reading.fetchall()}
-    written.due_notifications = [row[0] for row in await telling.fetchall() if row[1]]
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
