@@ -59,3 +59,20 @@ def test_sessions_are_listed_and_the_others_can_be_ended(alice: Person, bob: Per
     page = alice.page("/settings")
     assert len(page.html.select(".sessions li")) == 1
     assert page.one("#token").get_text() == "1"  # only a click on Log out sets it to 0
+
+
+@pytest.mark.parametrize(
+    ("agent", "shown"),
+    [
+        ("", "Unknown browser"),
+        ("curl/8.5", "curl/8.5"),
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "Firefox on Linux"),
+        ("<script>alert(1)</script>", "<script>alert(1)</script>"),
+    ],
+)
+def test_a_session_is_called_by_its_browser(alice: Person, agent: str, shown: str) -> None:
+    alice.http.headers["user-agent"] = agent
+    alice.log_in()
+
+    agents = [it.get_text() for it in alice.page("/settings").html.select(".sessions .agent")]
+    assert shown in agents
