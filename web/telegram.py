@@ -1,4 +1,4 @@
-"""The edge to Telegram: a few calls, each over within ten seconds, and the one way in which they fail."""
+"""The edge to Telegram: a few calls, each over within ten seconds, with its note in the outbox, and the one way in which they fail."""
 
 import asyncio
 import re
@@ -26,7 +26,7 @@ from web.settings import BadSetting, Settings
 
 T = TypeVar("T")
 
-CALL_SECONDS = 10.0
+CALL_SECONDS = 9.0
 POLL_SECONDS = 25
 """How long Telegram may keep a question for updates open while there are none."""
 
