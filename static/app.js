@@ -35,7 +35,7 @@ function refuse(nonce) {
   if (!isHere(item)) return refusedElsewhere.add(nonce);
   forget(nonce);
   text.value = [item.body, text.value].filter(Boolean).join("\n");
-  $("#refusals").textContent ||= "Knock cannot take this message.";
+  $("#refusals").textContent ||= "Knock cannot take this message; it may be too long.";
 }
 
 async function post({ to, body: text, nonce }) {
