@@ -25,7 +25,7 @@ from tests.faults.proxy import Proxy
 from tests.site import Site
 from tests.telegram.conftest import BOT, WORKER, Program
 from web import db as database
-from web import embedded, sessions, settings
+from web import embedded, linking, sessions, settings
 from web.models import User
 
 SECRET_KEY = "the-key-of-the-fault-harness-long-enough-for-it"
@@ -91,10 +91,16 @@ class Parts:
                 user = User(username=f"{prefix}-{number}", password_hash="none")
                 db.add(user)
                 await db.flush()
-                cookie = await sessions.start(db, chosen, user, "")
+                cookie = await sessions.start(db, chosen, user, "the fault harness")
                 found.append(Somebody(user.id, user.username, f"session={cookie}"))
             await db.commit()
         return found
+
+    async def link_codes(self, people: Sequence[Somebody]) -> dict[int, str]:
+        """The code that the settings page shows to each of them, by their id."""
+        chosen = settings.read({**self.environ, "PORT": "8000"})
+        async with database.connect(chosen) as engine, database.sessions(engine).begin() as db:
+            return {person.id: await linking.make_code(db, person.id) for person in people}
 
     async def absent(self, count: int) -> list[tuple[Somebody, int]]:
         """New users who linked Telegram and logged out, each with the id of their chat."""

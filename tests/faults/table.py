@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from tests.faults import cached, delivery, processes, servers
+from tests.faults import cached, delivery, knocks, processes, servers
 from tests.faults.scenario import Scenario
 
 SCENARIOS: dict[str, tuple[Scenario, Scenario]] = {
@@ -20,6 +20,13 @@ SCENARIOS: dict[str, tuple[Scenario, Scenario]] = {
     "postgres-away": (servers.PostgresAway(), servers.PostgresAway(down=4, people=6)),
     "slow-reader": (cached.SlowReader(), cached.SlowReader(pairs=200)),
     "cold-readers": (cached.ColdReaders(), cached.ColdReaders(readers=60)),
+    "worker-killed": (knocks.WorkerKilled(), knocks.WorkerKilled(notifications=40, kills=1, rate=20)),
+    "died-before-enqueue": (knocks.DiedBeforeEnqueue(), knocks.DiedBeforeEnqueue(kills=2, processes=2)),
+    "queue-wiped": (knocks.QueueWiped(), knocks.QueueWiped(pending=30)),
+    "enqueue-cut": (knocks.EnqueueCut(), knocks.EnqueueCut(times=2)),
+    "refusals": (knocks.Refusals(), knocks.Refusals(pause=2)),
+    "changed-minds": (knocks.ChangedMinds(), knocks.ChangedMinds(each=2)),
+    "bot-killed": (knocks.BotKilled(), knocks.BotKilled(updates=20, kills=1)),
 }
 
 APART = ("soak",)
