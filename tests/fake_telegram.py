@@ -69,6 +69,8 @@ class FakeTelegram:
     last_update_id: int = 1000
     last_message_id: int = 0
     polls: int = 0
+    conflicts: int = 0
+    """How often one bot's poll was ended by another's."""
 
     def called(self, *methods: str, chat_id: int | None = None) -> list[Call]:
         """The calls of these methods, those to one chat if it is given; without a name all that speak to a chat."""
@@ -153,6 +155,7 @@ class FakeTelegram:
             if self.updates or time.monotonic() > until:
                 return _ok(self.updates[:100])
             await asyncio.sleep(0.02)
+        self.conflicts += 1
         return _error(409, "Conflict: terminated by other getUpdates request; make sure that only one bot is running")
 
     def app(self) -> Starlette:

@@ -166,6 +166,7 @@ def test_linking_anew_forgets_the_problem_and_the_cards_of_the_old_chat(knock: K
 
     assert knock.settled(bob) == ["sent", "sent"]
     assert [call.method for call in knock.telegram.called(chat_id=chat)] == ["sendMessage"]
+    assert [call.method for call in knock.telegram.called(chat_id=809)] == ["sendMessage", "sendMessage"]
     assert "to the new phone" in knock.telegram.shown(809)[-1]
     assert knock.user(bob, "telegram_problem") is None
 

@@ -62,7 +62,7 @@ def test_a_task_that_comes_twenty_times_is_told_once(knock: Knock, monkeypatch: 
     assert knock.settled(bob, patience=60) == ["sent"]
     time.sleep(1)
     assert len(knock.telegram.called(chat_id=chat)) == 1
-    assert knock.rows(bob, "attempts") == [1]
+    assert knock.rows(bob, "state, attempts") == [("sent", 1)]
 
 
 def test_enqueueing_into_no_redis_fails_soon_and_then_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
