@@ -1,0 +1,1 @@
+"""The benchmarks: `scripts/bench`, explained in docs/performance.md."""

@@ -1,0 +1,44 @@
+"""How the chats that are compared speak on their sockets, as far as the load must know."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+NONCE_LENGTH = 16
+LINE = " is the number of this message, and this is about as long as the lines that people write to each other."
+"""A message is its nonce and this, plain letters, so that every chat shows it as it was sent."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """One chat's frames. Both frames of a message, to the recipient and back to the sender, show it whole."""
+
+    path: str
+    send: Callable[[str, str, str], str]
+    """The frame that sends: to whom, the nonce, the body."""
+    mark: bytes
+    """What stands before the nonce in a frame that shows a message."""
+    opening: bytes
+    closing: bytes
+    """What stands before and after the body there."""
+    is_socket_io: bool = False
+
+
+def _knock(to: str, nonce: str, body: str) -> str:
+    return f'{{"action":"send","to":"{to}","nonce":"{nonce}","body":"{body}"}}'
+
+
+def _json(to: str, nonce: str, body: str) -> str:
+    return f'{{"to":"{to}","nonce":"{nonce}","body":"{body}"}}'
+
+
+def _socket_io(to: str, nonce: str, body: str) -> str:
+    return f'42["send",{_json(to, nonce, body)}]'
+
+
+DIALECTS = {
+    "knock": Dialect("/ws", _knock, b'data-nonce="', b">", b"<"),
+    "json": Dialect("/ws", _json, b'"nonce":"', b'"body":"', b'"'),
+    "socket.io": Dialect(
+        "/socket.io/?EIO=4&transport=websocket", _socket_io, b'"nonce":"', b'"body":"', b'"', is_socket_io=True
+    ),
+}

@@ -1,0 +1,56 @@
+"""The process that makes the load, as the scenarios hold it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.machine import Part
+
+TOP = Path(__file__).parent.parent
+
+
+class LoadFailed(Exception):
+    """The load could not do its job; the text says what happened to it."""
+
+
+class Load:
+    """Does one job after the other."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.part = Part(process.pid)
+
+    def do(self, job: str, **arguments: Any) -> dict[str, Any]:
+        """The answer to the job. Raises LoadFailed."""
+        self.begin(job, **arguments)
+        return self.end()
+
+    def begin(self, job: str, **arguments: Any) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": job, **arguments}) + "\n")
+        self._process.stdin.flush()
+
+    def end(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        answer: dict[str, Any] = json.loads(line) if line else {"error": "it ended"}
+        if "error" in answer:
+            raise LoadFailed(answer["error"])
+        return answer
+
+
+@contextmanager
+def running(module: str = "bench.generator") -> Iterator[Load]:
+    """A process of its own, so that the load never waits for who asks for it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", module], cwd=TOP, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield Load(process)
+    finally:
+        process.kill()
+        process.communicate()

@@ -1,0 +1,73 @@
+"""What a run costs: the CPU and the memory of each part, from the operating system's own counters."""
+
+import os
+import resource
+import time
+from dataclasses import dataclass, field
+
+import psutil
+
+OPEN_FILES = 12_000
+"""For 10,000 sockets, in the server and in the load alike."""
+
+
+@dataclass
+class Part:
+    """A process with its children: the web processes, PostgreSQL, the load."""
+
+    pid: int
+
+    @property
+    def processes(self) -> list[psutil.Process]:
+        parent = psutil.Process(self.pid)
+        return [parent, *parent.children(recursive=True)]
+
+    @property
+    def cpu_seconds(self) -> float:
+        total = 0.0
+        for process in self.processes:
+            try:
+                times = process.cpu_times()
+            except psutil.NoSuchProcess:
+                continue
+            total += times.user + times.system
+        return total
+
+    @property
+    def memory(self) -> int:
+        """Resident bytes."""
+        return sum(process.memory_info().rss for process in self.processes)
+
+
+@dataclass
+class Meter:
+    """CPU seconds of each part between two looks."""
+
+    parts: dict[str, Part]
+    _before: dict[str, float] = field(default_factory=dict)
+    _began: float = 0.0
+
+    def start(self) -> None:
+        self._before = {name: part.cpu_seconds for name, part in self.parts.items()}
+        self._began = time.perf_counter()
+
+    def stop(self) -> dict[str, float]:
+        """By part; `elapsed` is the seconds that passed."""
+        spent = {name: part.cpu_seconds - self._before[name] for name, part in self.parts.items()}
+        return {**spent, "elapsed": time.perf_counter() - self._began}
+
+
+def allow_many_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def description() -> str:
+    """The machine, and what else ran on it, for the reader of the figures."""
+    load = os.getloadavg()[0]
+    memory = psutil.virtual_memory().total / 2**30
+    return (
+        f"{os.cpu_count()} cores, {memory:.0f} GiB, {os.uname().sysname} {os.uname().machine}, load before {load:.1f}"
+    )

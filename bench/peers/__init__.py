@@ -1,0 +1,1 @@
+"""What Knock is compared with, and the ceilings above it."""

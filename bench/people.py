@@ -1,0 +1,48 @@
+"""People with sessions, made by SQL: a benchmark must not spend minutes on hashing passwords."""
+
+import hashlib
+import secrets
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+
+from web import sessions
+from web.settings import Settings
+
+
+def make(postgres: psycopg.Connection, count: int) -> None:
+    """Have `count` users, person0 and so on, who are signed in."""
+    postgres.execute(
+        """
+        INSERT INTO users (username, password_hash, token)
+        SELECT 'person' || number, '', 1 FROM generate_series(0, %s::int - 1) AS number
+        ON CONFLICT DO NOTHING
+        """,
+        [count],
+    )
+
+
+def name(number: int) -> str:
+    return f"person{number}"
+
+
+def partner(number: int) -> str:
+    """Whom a person writes to: 2n and 2n + 1 write to each other."""
+    return name(number ^ 1)
+
+
+def cookies(postgres: psycopg.Connection, settings: Settings, names: list[str]) -> list[str]:
+    """A cookie for each of these, with a session of its own behind it."""
+    rows = postgres.execute("SELECT username, id FROM users WHERE username = ANY(%s)", [names]).fetchall()
+    ids: dict[str, int] = dict(rows)
+    signer = sessions._signer(settings)
+    expires_at = datetime.now(UTC) + timedelta(hours=12)
+    made = []
+    with postgres.cursor() as cursor, cursor.copy("COPY sessions (id, user_id, expires_at) FROM STDIN BINARY") as copy:
+        copy.set_types(["bytea", "int8", "timestamptz"])
+        for each in names:
+            secret = secrets.token_urlsafe(32)
+            copy.write_row((hashlib.sha256(secret.encode()).digest(), ids[each], expires_at))
+            value = signer.dumps(secret)
+            made.append(f"session={value if isinstance(value, str) else value.decode()}")
+    return made

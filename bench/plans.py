@@ -1,0 +1,100 @@
+"""How PostgreSQL finds what the pages and the writer ask for: every statement of theirs, explained."""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import psycopg
+from sqlalchemy import event, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from web import accounts, conversations, db, messages, writer
+from web.conversations import Pair, Pairs
+from web.models import User
+from web.settings import Settings
+
+LARGE = ("users", "sessions", "conversations", "participants", "messages", "notifications")
+
+
+async def explained(settings: Settings) -> dict[str, str]:
+    """Plans with their true row counts, by what is asked for. What they write is rolled back."""
+    found: dict[str, str] = {}
+    async with db.connect(settings) as engine, engine.connect() as connection:
+        session = AsyncSession(bind=connection, expire_on_commit=False)
+        me, pair = await _cast(session, db.sessions(engine))
+        for title, ask in _questions(me, pair).items():
+            for number, (statement, parameters) in enumerate(await _statements(connection, session, ask)):
+                found[f"{title}, {number + 1}" if number else title] = await _explain(connection, statement, parameters)
+        for title, (statement, parameters) in _writes(me, pair).items():
+            found[title] = await _explain(connection, statement, parameters)
+    return found
+
+
+def scans(plan: str) -> bool:
+    """Whether it reads one of the tables that grow from end to end."""
+    return any(re.search(rf"Seq Scan on {table}\b", plan) for table in LARGE)
+
+
+def _questions(me: int, pair: Pair) -> dict[str, Callable[[AsyncSession], Awaitable[object]]]:
+    middle = 500
+    return {
+        "chat list": lambda db: conversations.listed(db, me),
+        "one chat of the list": lambda db: conversations.entry(db, me, pair.id),
+        "mark as read": lambda db: conversations.mark_read(db, me, pair.id, middle),
+        "latest messages": lambda db: messages.load_latest(db, pair),
+        "older messages": lambda db: messages.before(db, pair, middle),
+        "what changed": lambda db: messages.after(db, pair, middle),
+        "all users": lambda db: accounts.listed(db, "", "person2"),
+        "search by two letters": lambda db: accounts.listed(db, "pe", ""),
+        "search, few found": lambda db: accounts.listed(db, "erson500", ""),
+        "search, everybody found": lambda db: accounts.listed(db, "erson", ""),
+        "a user by name": lambda db: db.execute(select(User.id).where(accounts.is_named("Person500"))),
+    }
+
+
+def _writes(me: int, pair: Pair) -> dict[str, tuple[str, list[Any]]]:
+    other = pair.other(me).id
+    return {
+        "writer: lock": (writer.LOCK, [[pair.id]]),
+        "writer: known nonces": (writer.KNOWN, [[pair.id], [me], ["no such nonce"]]),
+        "writer: write": (
+            writer.WRITE,
+            [[pair.id], [2**40], [2**40], [me], [other], ["a new nonce"], ["text"], "2030-01-01", "2030-01-01"],
+        ),
+    }
+
+
+async def _cast(session: AsyncSession, sessions: db.Sessions) -> tuple[int, Pair]:
+    me = (await session.scalars(select(User.id).where(accounts.is_named("person0")))).one()
+    pair = await Pairs(sessions).find(me, "person1")
+    assert pair is not None
+    return me, pair
+
+
+async def _statements(
+    connection: AsyncConnection, session: AsyncSession, ask: Callable[[AsyncSession], Awaitable[object]]
+) -> list[tuple[str, Any]]:
+    """What is said to PostgreSQL when that is asked."""
+    said: list[tuple[str, Any]] = []
+
+    def listen(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        said.append((statement, parameters))
+
+    event.listen(connection.sync_connection, "before_cursor_execute", listen)
+    try:
+        await ask(session)
+    finally:
+        event.remove(connection.sync_connection, "before_cursor_execute", listen)
+        await session.rollback()
+    return said
+
+
+async def _explain(connection: AsyncConnection, statement: str, parameters: Any) -> str:
+    raw = await connection.get_raw_connection()
+    postgres: psycopg.AsyncConnection[Any] = raw.driver_connection  # type: ignore[assignment]
+    try:
+        explain = b"EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF, BUFFERS OFF) " + statement.encode()
+        rows = await (await postgres.execute(explain, parameters)).fetchall()
+        return "\n".join(row[0] for row in rows)
+    finally:
+        await postgres.rollback()

@@ -1,0 +1,20 @@
+"""What is measured, by the name that `--only` takes."""
+
+from collections.abc import Callable
+
+from bench.run import Run
+from bench.scenarios import ceilings, messages, pages, scale, sockets
+
+SCENARIOS: dict[str, Callable[[Run], None]] = {
+    "messages": messages.of_200,
+    "crowd": messages.of_1000,
+    "latency": messages.latency,
+    "processes": messages.processes,
+    "sockets": sockets.idle,
+    "fan-out": sockets.fan_out,
+    "page": pages.page,
+    "post": pages.post,
+    "inserts": ceilings.inserts,
+    "start": sockets.start,
+    "scale": scale.scale,
+}

@@ -1,0 +1,111 @@
+"""The same pages with little behind them and with much: 1,000 chats, 1,000,000 messages, 100,000 users."""
+
+import asyncio
+from statistics import median
+
+import psycopg
+
+from bench import load, people, plans, servers
+from bench.run import Run
+
+FEW = 60
+"""People at first: enough for a full page of each list, since a longer page takes longer whatever lies behind it."""
+USERS = 100_000
+CHATS = 1_000
+MESSAGES = 1_000_000
+ROUNDS = 12
+ASKED = 10
+"""Times that each page is asked for in a round."""
+
+CONVERSATIONS = """
+    WITH made AS (
+        INSERT INTO conversations (low_user_id, high_user_id, version, last_seq)
+        SELECT least(me.id, other.id), greatest(me.id, other.id), 1, 1
+        FROM users AS me JOIN users AS other ON other.username = ANY(%(others)s) WHERE me.username = 'person0'
+        ON CONFLICT DO NOTHING RETURNING id, low_user_id, high_user_id
+    ), written AS (
+        INSERT INTO messages (conversation_id, seq, version, author_id, nonce, body, created_at)
+        SELECT id, 1, 1, low_user_id, 'first', 'The first line of this chat.', now() FROM made
+    )
+    INSERT INTO participants (conversation_id, user_id, active_at, read_seq)
+    SELECT id, unnest(ARRAY[low_user_id, high_user_id]), now() - id * interval '1 second', 1 FROM made
+"""
+LENGTHEN = """
+    WITH chat AS (
+        SELECT conversations.* FROM conversations
+        JOIN users AS low ON low.id = low_user_id JOIN users AS high ON high.id = high_user_id
+        WHERE low.username IN ('person0', 'person1') AND high.username IN ('person0', 'person1')
+    ), written AS (
+        INSERT INTO messages (conversation_id, seq, version, author_id, nonce, body, created_at)
+        SELECT id, n, n, low_user_id, 'n' || n, 'Line ' || n || ' of a long chat, as long as lines are.', now()
+        FROM chat, generate_series(last_seq + 1, %(messages)s) AS n
+    ), seen AS (
+        UPDATE participants SET read_seq = %(messages)s FROM chat WHERE conversation_id = chat.id
+    )
+    UPDATE conversations SET version = %(messages)s, last_seq = %(messages)s FROM chat WHERE conversations.id = chat.id
+"""
+
+
+def scale(run: Run) -> None:
+    users, chats, messages = (USERS // 10, CHATS, MESSAGES // 10) if run.is_quick else (USERS, CHATS, MESSAGES)
+    found: list[dict[str, float]] = []
+    with servers.base() as base:  # its own, so that it starts with little
+        for size in ((FEW, FEW - 1, 200), (users, chats, messages)):
+            run.say(f"{size[0]:,} users, {size[1]:,} chats, a chat of {size[2]:,} messages")
+            with base.postgres() as postgres:
+                _fill(postgres, *size)
+                cookie = people.cookies(postgres, base.settings, [people.name(0)])[0]
+            with servers.knock(base) as server, load.running("bench.browsers") as browsers:
+                found.append(_times(browsers, server.port, cookie, _pages(*size)))
+        run.say("asking PostgreSQL for its plans")
+        run.record("queries planned without an index", "Knock", *_plans(run, base))
+    little, much = found
+    for page, milliseconds in much.items():
+        details = {"little": little[page], "much": milliseconds}
+        run.record(
+            f"time against the same page with little behind it: {page}",
+            "Knock",
+            milliseconds / little[page],
+            "×",
+            **details,
+        )
+
+
+def _fill(postgres: psycopg.Connection, users: int, chats: int, messages: int) -> None:
+    people.make(postgres, users)
+    postgres.execute(CONVERSATIONS, {"others": [people.name(number) for number in range(1, chats + 1)]})
+    postgres.execute(LENGTHEN, {"messages": messages})
+    postgres.execute("VACUUM ANALYZE")
+
+
+def _pages(users: int, _chats: int, messages: int) -> dict[str, tuple[str, str, int]]:
+    """By title: the address, and what is so often in it. The search finds eleven names, whatever the size."""
+    few = f"erson{users // 20}" if users > FEW else "erson5"
+    return {
+        "chat list": ("/", '<li id="chat-', 50),
+        "chat": ("/chat/person1", '<li id="message-', 50),
+        "older messages": (f"/chat/person1/messages?before={messages // 2}", '<li id="message-', 50),
+        "what changed": (f"/chat/person1/messages?after={messages - 50}", '<li id="message-', 50),
+        "all users": ("/users", 'href="/chat/', 50),
+        "all users, further on": ("/users?after=person2", 'href="/chat/', 50 if users > FEW else 43),
+        "search, eleven found": (f"/users?q={few}", 'href="/chat/', 11),
+        "search, everybody found": ("/users?q=erson", 'href="/chat/', 50),
+    }
+
+
+def _times(browsers: load.Load, port: int, cookie: str, pages: dict[str, tuple[str, str, int]]) -> dict[str, float]:
+    """Median milliseconds of each page, one client, all pages in turn so that a busy moment is everybody's."""
+    times: dict[str, list[float]] = {title: [] for title in pages}
+    for _ in range(ROUNDS):
+        for title, (path, expected, count) in pages.items():
+            request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookie}\r\n\r\n"
+            job = {"requests": [request], "expected": expected, "count": count, "clients": 1, "seconds": 0.05}
+            times[title].append(browsers.do("ask", host="127.0.0.1", port=port, **job)["p50"])
+    return {title: median(each) for title, each in times.items()}
+
+
+def _plans(run: Run, base: servers.Base) -> tuple[int, str]:
+    found = asyncio.run(plans.explained(base.settings))
+    scanned = [title for title, plan in found.items() if plans.scans(plan)]
+    run.record("plans", "Knock", len(found), "queries", plans=found, scanned=scanned)
+    return len(scanned), "queries"
