@@ -118,7 +118,7 @@ function tell(form, field, value) {
 }
 
 function settle() {
-  for (const { nonce } of outbox()) if ($(`[data-seq][data-nonce="${nonce}"]`)) forget(nonce);
+  keep(outbox().filter(({ nonce }) => !$(`[data-seq][data-nonce="${nonce}"]`)));
   for (const said of $$(".send-refused[data-nonce]:not([data-retry])")) refuse(said.dataset.nonce);
   localTimes();
   const cursor = $("#cursor"); // follows while nothing is missing, so that the next catch-up asks for little
@@ -145,6 +145,6 @@ body.addEventListener("htmx:ws:close", ({ detail }) => (body.dataset.socket = de
 addEventListener("pagehide", (event) => event.stopImmediatePropagation());
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 setInterval(retry, 1000);
-keep(outbox());
 settle();
+$("#chats [aria-current]")?.scrollIntoView({ block: "nearest" });
 if (matchMedia("(pointer: fine)").matches) text?.focus();
