@@ -1,6 +1,6 @@
 """A tab as the server sees it: what `static/app.js` and hx-ws do with a chat, without a browser around it.
 
-The page is loaded, then its socket is opened, again and again with the delays of `templates/_live.html`; each open asks
+The page is loaded, then its socket is opened, again and again with the delays of `templates/signed_in.html`; each asks
 what changed since the cursor, in as many pages as it takes. Messages are put in by id, the higher version wins. What is
 written waits in the outbox until its nonce is seen, and is posted by HTTP where that takes too long.
 """
@@ -24,7 +24,7 @@ from tests.faults.parts import Somebody
 LOST = (ClientError, OSError, TimeoutError)
 
 DELAY, JITTER, LONGEST_DELAY = 0.9, 0.9, 8.0
-"""Seconds between two attempts, of `templates/_live.html`."""
+"""Seconds between two attempts, of `templates/signed_in.html`."""
 COMES_BACK = {1001, 1005, 1006, 1008, 1009, 1011, 1012, 1013, 1014}
 QUEUE = 100
 """Frames that hx-ws keeps until the socket is open."""
@@ -174,15 +174,14 @@ class Page:
             async with self.http.ws_connect(
                 f"{self.url}/ws", headers=self._headers, max_msg_size=0, timeout=aiohttp.ClientWSTimeout(ws_close=1)
             ) as self._socket:
-                tasks = [asyncio.create_task(self._catch_up()), asyncio.create_task(self._retry(1.0))]
+                catching_up = asyncio.create_task(self._catch_up())
                 try:
                     await self._opened()
                     async for frame in self._socket:
                         await self._take_frame(frame)
                 finally:
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.gather(*tasks, return_exceptions=True)
+                    catching_up.cancel()
+                    await asyncio.gather(catching_up, return_exceptions=True)
                 self.close_codes.append(self._socket.close_code or 1006)
                 return True
         except LOST:
@@ -235,11 +234,11 @@ class Page:
     async def _retry_forever(self) -> None:
         while True:
             await asyncio.sleep(1)
-            await self._retry(OVERDUE)
+            await self._retry()
 
-    async def _retry(self, age: float) -> None:
+    async def _retry(self) -> None:
         """Post what is overdue, one after the other; after a failure the rest waits for the next turn."""
-        due = [item for item in self.outbox.values() if time.monotonic() - item.at >= age]
+        due = [item for item in self.outbox.values() if time.monotonic() - item.at > OVERDUE]
         if self._is_retrying or not due:
             return
         self._is_retrying = True

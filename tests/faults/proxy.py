@@ -20,6 +20,8 @@ class Connection:
 
     near: asyncio.StreamWriter
     far: asyncio.StreamWriter
+    beginning: bytes = b""
+    """Of the first question."""
     swallows: bool = False
     """Takes what comes from both ends, and hands on none of it."""
     doomed: bool = False
@@ -65,9 +67,9 @@ class Proxy:
     def thaw(self) -> None:
         self._call(self._flowing.set)
 
-    def swallow(self) -> None:
-        """The connections that are open now lose every byte from here on; new ones work."""
-        self._call(self._swallow)
+    def swallow(self, beginning: bytes = b"") -> None:
+        """The connections that are open now, and began so, lose every byte from here on; new ones work."""
+        self._call(lambda: self._swallow(beginning))
 
     @property
     def open(self) -> int:
@@ -96,7 +98,7 @@ class Proxy:
 
     async def _listen(self) -> None:
         if self._server is None:
-            self._server = await asyncio.start_server(self._carry, "127.0.0.1", self.port, backlog=2048)
+            self._server = await asyncio.start_server(self._take, "127.0.0.1", self.port, backlog=2048)
             self.port = self._server.sockets[0].getsockname()[1]
 
     def _cut(self) -> None:
@@ -109,9 +111,9 @@ class Proxy:
             self._server = None
         self._cut()
 
-    def _swallow(self) -> None:
+    def _swallow(self, beginning: bytes) -> None:
         for connection in self._connections:
-            connection.swallows = True
+            connection.swallows |= connection.beginning.startswith(beginning)
 
     async def _end(self) -> None:
         self._refuse()
@@ -119,11 +121,12 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._carry(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             far_reader, far_writer = await self._reach()
         except OSError:
@@ -152,6 +155,7 @@ class Proxy:
     ) -> None:
         while chunk := await reader.read(CHUNK):
             await self._flowing.wait()
+            connection.beginning = connection.beginning or chunk[:64]
             if connection.swallows:
                 continue
             if self.delay:
@@ -163,5 +167,7 @@ class Proxy:
                 return
             writer.write(chunk)
             await writer.drain()
+        while connection.swallows:  # noqa: ASYNC110
+            await asyncio.sleep(1)  # an end is swallowed too, until the connection is cut
         with suppress(OSError):
             writer.write_eof()

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from tests.faults import cached, delivery, knocks, processes, servers
+from tests.faults import browsers, cached, delivery, knocks, processes, servers
 from tests.faults.scenario import Scenario
 
 SCENARIOS: dict[str, tuple[Scenario, Scenario]] = {
@@ -27,6 +27,8 @@ SCENARIOS: dict[str, tuple[Scenario, Scenario]] = {
     "refusals": (knocks.Refusals(), knocks.Refusals(pause=2)),
     "changed-minds": (knocks.ChangedMinds(), knocks.ChangedMinds(each=2)),
     "bot-killed": (knocks.BotKilled(), knocks.BotKilled(updates=20, kills=1)),
+    "swallowed": (browsers.Swallowed(), browsers.Swallowed()),
+    "hidden-tab": (browsers.HiddenTab(), browsers.HiddenTab(seconds=4, messages=10)),
 }
 
 APART = ("soak",)
