@@ -1,4 +1,7 @@
-"""The edge to Telegram: a few calls, each over within ten seconds, with its note in the outbox, and the one way in which they fail."""
+"""The edge to Telegram: a few calls, and the one way in which they fail.
+
+Each is over within ten seconds, with its note in the outbox.
+"""
 
 import asyncio
 import re

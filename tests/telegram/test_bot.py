@@ -181,7 +181,7 @@ def test_it_ends_soon_when_it_is_told_to(knock: Knock, busy: bool) -> None:
     started = time.monotonic()
 
     assert knock.bot.stop() == 0
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10  # and not the 25 s of a question for updates
 
 
 def test_without_a_token_it_says_so_once_and_ends_well(environ: dict[str, str]) -> None:
