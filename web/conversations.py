@@ -1,18 +1,20 @@
 """Conversations: who they join, the chat list, and how far each participant has read."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, case, func, select, tuple_, update
+from sqlalchemy import BigInteger, Select, bindparam, case, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from web import accounts
 from web.db import Sessions
-from web.models import Conversation, Message, Participant, User
+from web.models import Conversation, Message, Moment, Participant, User
+from web.reader import Question, Reader
 
 PAGE = 50
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -69,6 +71,48 @@ class Entry:
         return f"{self.order}-{self.conversation_id}"
 
 
+def _entries() -> Select[*tuple[Any, ...]]:
+    me, other = bindparam("me", type_=BigInteger), aliased(User)
+    other_id = case(
+        (Conversation.low_user_id == me, Conversation.high_user_id),
+        else_=Conversation.low_user_id,
+    )
+    return (
+        select(
+            Participant.conversation_id,
+            other.username,
+            Message.body,
+            Message.author_id,
+            Participant.active_at,
+            Conversation.version,
+            (Conversation.last_seq - Participant.read_seq).label("unread"),
+        )
+        .join(Conversation, Conversation.id == Participant.conversation_id)
+        .join(other, other.id == other_id)
+        .join(Message, (Message.conversation_id == Conversation.id) & (Message.seq == Conversation.last_seq))
+        .where(Participant.user_id == me)
+    )
+
+
+ENTRIES = _entries()
+_NEWEST = (
+    ENTRIES.where(Participant.active_at.is_not(None))
+    .order_by(Participant.active_at.desc(), Participant.conversation_id.desc())
+    .limit(PAGE)
+)
+_BEFORE = tuple_(bindparam("active_at", type_=Moment), bindparam("conversation_id", type_=BigInteger))
+NEWEST = Question(_NEWEST)
+FURTHER = Question(_NEWEST.where(tuple_(Participant.active_at, Participant.conversation_id) < _BEFORE))
+WHERE = Question(
+    select(Conversation.version, Participant.read_seq)
+    .join(Participant, Participant.conversation_id == Conversation.id)
+    .where(
+        Conversation.id == bindparam("conversation_id", type_=BigInteger),
+        Participant.user_id == bindparam("me", type_=BigInteger),
+    )
+)
+
+
 class Pairs:
     """Finds the conversation of two people, and remembers it: membership is asked once a process, not once a message.
 
@@ -123,20 +167,27 @@ async def _conversation_id(db: AsyncSession, low: int, high: int) -> int:
     return int(made)
 
 
-async def listed(db: AsyncSession, me: int, after: str = "") -> list[Entry]:
+async def listed(reader: Reader, me: int, after: str = "") -> list[Entry]:
     """A page of the chat list of user `me`, the newest first, from the one after the place `after` on."""
-    query = _entries(me).where(Participant.active_at.is_not(None))
     if place := PLACE.fullmatch(after):
         moment = EPOCH + timedelta(microseconds=int(place[1]))
-        query = query.where(tuple_(Participant.active_at, Participant.conversation_id) < (moment, int(place[2])))
-    query = query.order_by(Participant.active_at.desc(), Participant.conversation_id.desc()).limit(PAGE)
-    return [_entry(row, me) for row in await db.execute(query)]
+        rows = await reader.ask(FURTHER, me=me, active_at=moment, conversation_id=int(place[2]))
+    else:
+        rows = await reader.ask(NEWEST, me=me)
+    return [_entry(row, me) for row in rows]
 
 
 async def entry(db: AsyncSession, me: int, conversation_id: int) -> Entry | None:
     """One chat of the list; None while it has no message."""
-    row = (await db.execute(_entries(me).where(Participant.conversation_id == conversation_id))).one_or_none()
+    query = ENTRIES.where(Participant.conversation_id == conversation_id)
+    row = (await db.execute(query, {"me": me})).one_or_none()
     return _entry(row, me) if row else None
+
+
+async def where(reader: Reader, me: int, conversation_id: int) -> tuple[int, int]:
+    """The conversation's version, and how far this user has read."""
+    [(version, read_seq)] = await reader.ask(WHERE, me=me, conversation_id=conversation_id)
+    return version, read_seq
 
 
 async def mark_read(db: AsyncSession, me: int, conversation_id: int, version: int) -> bool:
@@ -155,29 +206,6 @@ async def mark_read(db: AsyncSession, me: int, conversation_id: int, version: in
     return (await db.scalar(statement)) is not None
 
 
-def _entries(me: int) -> Select[*tuple[Any, ...]]:
-    other = aliased(User)
-    other_id = case(
-        (Conversation.low_user_id == me, Conversation.high_user_id),
-        else_=Conversation.low_user_id,
-    )
-    return (
-        select(
-            Participant.conversation_id,
-            other.username,
-            Message.body,
-            Message.author_id,
-            Participant.active_at,
-            Conversation.version,
-            (Conversation.last_seq - Participant.read_seq).label("unread"),
-        )
-        .join(Conversation, Conversation.id == Participant.conversation_id)
-        .join(other, other.id == other_id)
-        .join(Message, (Message.conversation_id == Conversation.id) & (Message.seq == Conversation.last_seq))
-        .where(Participant.user_id == me)
-    )
-
-
-def _entry(row: Row[*tuple[Any, ...]], me: int) -> Entry:
+def _entry(row: Sequence[Any], me: int) -> Entry:
     conversation_id, username, body, author_id, active_at, version, unread = row
     return Entry(conversation_id, username, body, author_id == me, active_at, version, unread)

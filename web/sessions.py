@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import LargeBinary, bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from web.models import Session, User
+from web.reader import Question, Reader
 from web.settings import Settings
 
 
@@ -43,20 +44,22 @@ async def start(db: AsyncSession, settings: Settings, user: User, user_agent: st
     return _signer(settings).dumps(secret)
 
 
-async def current(db: AsyncSession, settings: Settings, connection: HTTPConnection[Any]) -> SignedIn | None:
+CURRENT = Question(
+    select(User.id, User.username, Session.id, Session.expires_at)
+    .join(User, User.id == Session.user_id)
+    .where(Session.id == bindparam("session_id", type_=LargeBinary), Session.expires_at > func.now())
+)
+
+
+async def current(reader: Reader, settings: Settings, connection: HTTPConnection[Any]) -> SignedIn | None:
     """Whose cookie this is; None without one, or where it is forged, ended or too old."""
     try:
         cookie = connection.cookies[cookie_name(connection)]
         secret = _signer(settings).loads(cookie, max_age=settings.session_max_age)
     except (KeyError, BadSignature):
         return None
-    query = (
-        select(User.id, User.username, Session.id, Session.expires_at)
-        .join(User, User.id == Session.user_id)
-        .where(Session.id == _row_id(secret), Session.expires_at > func.now())
-    )
-    row = (await db.execute(query)).one_or_none()
-    return SignedIn(*row) if row else None
+    rows = await reader.ask(CURRENT, session_id=_row_id(secret))
+    return SignedIn(*rows[0]) if rows else None
 
 
 async def log_out(db: AsyncSession, me: SignedIn) -> None:

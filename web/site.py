@@ -13,6 +13,7 @@ from web.conversations import Pairs
 from web.hub import Hub
 from web.limiter import Limiter
 from web.messages import Latests
+from web.reader import Reader
 from web.relay import Relay
 from web.settings import Settings
 from web.store import Store
@@ -24,6 +25,7 @@ class Site(datastructures.State):
 
     settings: Settings
     db: database.Sessions
+    reader: Reader
     store: Store
     pairs: Pairs
     latests: Latests
@@ -45,6 +47,7 @@ async def running(settings: Settings) -> AsyncIterator[Mapping[str, Any]]:
         engine = await stack.enter_async_context(database.connect(settings))
         redis = await stack.enter_async_context(store.connect(settings.redis_url))
         db = database.sessions(engine)
+        reader = Reader(engine)
         relay = Relay(redis)
         hub = Hub(redis, relay, db)
 
@@ -53,11 +56,12 @@ async def running(settings: Settings) -> AsyncIterator[Mapping[str, Any]]:
             relay.enqueue(written.due_notifications)
 
         writer = Writer(engine, announce)
-        for part in (relay, hub, writer):
+        for part in (reader, relay, hub, writer):
             await stack.enter_async_context(part.running())
         yield {
             "settings": settings,
             "db": db,
+            "reader": reader,
             "store": redis,
             "pairs": Pairs(db),
             "latests": Latests(db, Cache(redis)),

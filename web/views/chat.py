@@ -4,8 +4,6 @@ import logging
 from secrets import token_urlsafe
 from urllib.parse import urlencode
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import HTMLResponse, Response
 
 from web import conversations, fragments, messages
@@ -13,7 +11,6 @@ from web import db as database
 from web.cache import Latest
 from web.conversations import Pair
 from web.messages import Refused
-from web.models import Conversation, Participant
 from web.sessions import SignedIn
 from web.site import Request
 from web.views import pages
@@ -25,8 +22,7 @@ log = logging.getLogger(__name__)
 async def chats(request: Request, me: SignedIn) -> Response:
     """The list; `after` (an entry's place) asks for the page that follows it."""
     after = request.query_params.get("after", "")
-    async with request.state.db() as db:
-        entries = await conversations.listed(db, me.id, after)
+    entries = await conversations.listed(request.state.reader, me.id, after)
     if pages.is_htmx(request):
         return pages.render("_entries.html", entries=entries, first=not after)
     return pages.render("chats.html", me=me, entries=entries)
@@ -109,13 +105,14 @@ async def _window(
     status: int = 200,
 ) -> HTMLResponse:
     """The chat, with what could not be sent still in its composer; `older` shows that instead of the latest."""
-    async with request.state.db() as db:
-        version, read_seq = await _where(db, me, pair)
-        latest = older or await request.state.latests.of(pair, version)
-        if older is None and read_seq < latest.last_seq:
+    reader = request.state.reader
+    version, read_seq = await conversations.where(reader, me.id, pair.id)
+    latest = older or await request.state.latests.of(pair, version)
+    if older is None and read_seq < latest.last_seq:
+        async with request.state.db() as db:
             await conversations.mark_read(db, me.id, pair.id, latest.version)
             await db.commit()
-        entries = await conversations.listed(db, me.id)
+    entries = await conversations.listed(reader, me.id)
     return pages.render(
         "chat.html",
         status,
@@ -129,14 +126,3 @@ async def _window(
         nonce=nonce or token_urlsafe(16),
         said=said,
     )
-
-
-async def _where(db: AsyncSession, me: SignedIn, pair: Pair) -> tuple[int, int]:
-    """The conversation's version, and how far this user has read."""
-    query = (
-        select(Conversation.version, Participant.read_seq)
-        .join(Participant, Participant.conversation_id == Conversation.id)
-        .where(Conversation.id == pair.id, Participant.user_id == me.id)
-    )
-    version, read_seq = (await db.execute(query)).one()
-    return version, read_seq

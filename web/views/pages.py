@@ -46,8 +46,7 @@ def signed_in(view: SignedInView) -> View:
 
 
 async def who(connection: Connection) -> SignedIn | None:
-    async with connection.state.db() as db:
-        return await sessions.current(db, connection.state.settings, connection)
+    return await sessions.current(connection.state.reader, connection.state.settings, connection)
 
 
 async def pair_of(request: Request, me: SignedIn) -> Pair:

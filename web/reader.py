@@ -1,0 +1,86 @@
+"""Questions that every page asks of PostgreSQL: put into words once, asked outside any transaction.
+
+With a session it costs several times what the answer does to build the statement, to take a connection and see whether
+it lives, to begin and to end a transaction. What writes, or is asked rarely, takes a session.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import AsyncConnection
+from sqlalchemy import Select
+from sqlalchemy.dialects.postgresql.psycopg import dialect
+from sqlalchemy.ext.asyncio import AsyncConnection as EngineConnection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from web.db import UNAVAILABLE
+
+CONNECTIONS = 4
+"""Enough to keep PostgreSQL busy: an answer takes it less time than the process needs for the page."""
+
+
+class Question:
+    """A statement with named parameters (`bindparam`)."""
+
+    def __init__(self, statement: Select[*tuple[Any, ...]]) -> None:
+        compiled = statement.compile(dialect=dialect())  # type: ignore[no-untyped-call]
+        self.text = str(compiled)
+        self.parameters = dict(compiled.params)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A connection that is kept; SQLAlchemy's, to give it back by, and the driver's, to ask."""
+
+    kept: EngineConnection
+    postgres: AsyncConnection[Any]
+
+
+class Reader:
+    """One per process."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._idle: list[Line] = []
+        self._turns = asyncio.Semaphore(CONNECTIONS)
+
+    async def ask(self, question: Question, **parameters: object) -> list[tuple[Any, ...]]:
+        """The rows of the answer. Raises what PostgreSQL raises."""
+        given = {**question.parameters, **parameters}
+        async with self._turns:
+            while self._idle:
+                line = self._idle.pop()
+                try:
+                    return await self._ask(line, question.text, given)
+                except UNAVAILABLE:
+                    if not line.postgres.closed:
+                        raise
+                    # PostgreSQL was restarted since the last question.
+            return await self._ask(await self._connect(), question.text, given)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            while self._idle:
+                await self._idle.pop().kept.close()
+
+    async def _connect(self) -> Line:
+        connection = await self._engine.connect()
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        raw = await connection.get_raw_connection()
+        return Line(connection, raw.driver_connection)  # type: ignore[arg-type]
+
+    async def _ask(self, line: Line, text: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+        try:
+            rows = await (await line.postgres.execute(text, parameters)).fetchall()
+        except BaseException:
+            await line.kept.invalidate()  # whatever state it was left in
+            await line.kept.close()
+            raise
+        self._idle.append(line)
+        return rows
