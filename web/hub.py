@@ -66,7 +66,7 @@ class Hub:
         metrics.SOCKETS.inc()
         try:
             await self._listened(user)
-            await self._tell_presence([user])
+            await self.tell_presence([user])
             yield
         finally:
             metrics.SOCKETS.dec()
@@ -75,12 +75,12 @@ class Hub:
             if not self._sockets[user]:
                 del self._sockets[user]
                 await self._unlisten(user)
-            await self._tell_presence([user])
+            await self.tell_presence([user])
 
     async def looked(self, socket: Socket, *, viewing: bool) -> None:
         """The page came into view, or went out of it."""
         socket.viewing = viewing
-        await self._tell_presence([socket.me.id])
+        await self.tell_presence([socket.me.id])
 
     def publish(self, user: int, frame: str) -> None:
         """Send a frame to every page that the user has open, anywhere."""
@@ -172,9 +172,10 @@ class Hub:
     async def _renew_presence_forever(self) -> None:
         while True:
             await asyncio.sleep(presence.REFRESH_SECONDS)
-            await self._tell_presence(list(self._sockets))
+            await self.tell_presence(list(self._sockets))
 
-    async def _tell_presence(self, users: Iterable[int]) -> None:
+    async def tell_presence(self, users: Iterable[int]) -> None:
+        """Say that these users were here a moment ago, and which of them look at a tab of this process."""
         viewing = {user: self._is_viewing(user) for user in users}
         await self._store.ask(presence.refresh(self._store.client, self.process_id, viewing))
 

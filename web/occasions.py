@@ -15,7 +15,7 @@ from web.models import Conversation, Message, Notification, Participant, User
 from web.presence import Presence
 
 TRIES = 8
-LINES = 20
+LINES = 100
 """Messages that a card shows at the most."""
 CARD_LIFE = timedelta(seconds=60)
 """An older card is not edited: another one is sent, so that the phone rings."""

@@ -45,7 +45,8 @@ KNOWN = """
 """
 # One statement, since each has its price. Whoever writes has read what stands above. The conflict of a notification
 # locks the row that waits, though it may change nothing: else its actor could read the messages just before these are
-# committed, and nobody would tell of them.
+# committed, and nobody would tell of them. It comes due at once for somebody who logged out meanwhile; for somebody
+# who wants to be told when away, the actor found out how long that takes.
 WRITE = """
     WITH new AS MATERIALIZED (
         SELECT * FROM unnest(
@@ -70,12 +71,13 @@ WRITE = """
         RETURNING participants.conversation_id, participants.user_id, read_seq
     ), telling AS (
         INSERT INTO notifications (user_id, conversation_id, first_seq, due_at)
-        SELECT users.id, conversation_id, min(seq), CASE token WHEN 0 THEN now() ELSE now() + interval '2 minutes' END
+        SELECT users.id, conversation_id, min(seq), now()
         FROM new JOIN users ON users.id = recipient_id
         WHERE telegram_chat_id IS NOT NULL AND (token = 0 OR notify_when_away)
         GROUP BY users.id, conversation_id
         ON CONFLICT (user_id, conversation_id) WHERE state = 'pending'
-        DO UPDATE SET due_at = least(notifications.due_at, excluded.due_at) WHERE notifications.attempts = 0
+        DO UPDATE SET due_at = least(notifications.due_at, excluded.due_at)
+        WHERE notifications.attempts = 0 AND (SELECT token FROM users WHERE users.id = notifications.user_id) = 0
         RETURNING id, due_at
     )
     SELECT conversation_id, user_id, read_seq, NULL FROM reading

@@ -49,6 +49,8 @@ async def login(request: Request) -> Response:
         cookie = await sessions.start(db, request.state.settings, user, agent)
         await db.commit()
     await request.state.limiter.forget(*key)
+    # Whoever just came in is not away, though their first tab is not open yet.
+    await request.state.hub.tell_presence([user.id])
     answer = pages.see_other(pages.local_path(form.next.data or "/"))
     sessions.set_cookie(answer, request, cookie, request.state.settings.session_max_age)
     return answer
