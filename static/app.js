@@ -14,7 +14,6 @@ const outbox = () => JSON.parse(localStorage.getItem(key) || "[]");
 const isHere = (item) => item.to === to?.value;
 const isOverdue = (item) => Date.now() - item.at > 5000;
 const refusedElsewhere = new Set(); // their author learns why in that chat
-
 function keep(items) {
   localStorage.setItem(key, JSON.stringify(items));
   const rows = items.filter(isHere).map((item) => {
@@ -26,13 +25,11 @@ function keep(items) {
   });
   $("#pending")?.replaceChildren(...rows);
 }
-
 const forget = (nonce) => keep(outbox().filter((item) => item.nonce !== nonce));
 
 function refuse(nonce) {
   const item = outbox().find((item) => item.nonce === nonce);
-  if (!item) return;
-  if (!isHere(item)) return refusedElsewhere.add(nonce);
+  if (!item || !isHere(item)) return refusedElsewhere.add(nonce);
   forget(nonce);
   text.value = [item.body, text.value].filter(Boolean).join("\n");
   $("#refusals").textContent ||= "Knock cannot take this message; it may be too long.";
@@ -43,12 +40,14 @@ async function post({ to, body: text, nonce }) {
   const answer = await fetch(`/chat/${to}/messages`, { ...form, signal: AbortSignal.timeout(10_000) });
   const html = { text: await answer.text(), sourceElement: body, target: body, swap: "none" };
   if (answer.ok || answer.status === 422) await htmx.swap(html);
-  if (answer.ok) forget(nonce);
-  else if ([404, 413, 422].includes(answer.status)) refuse(nonce);
-  else throw new Error(answer.status);
+  if ([404, 413, 422].includes(answer.status)) return refuse(nonce);
+  if (!answer.ok) throw new Error(answer.status);
+  forget(nonce);
+  // The socket lost what HTTP brought, so it may be dead without knowing; the next one catches up.
+  if (body.dataset.socket === "open") connection.socket.close();
 }
 
-let isRetrying = false;
+let connection, isRetrying;
 async function retry() {
   const due = outbox().filter((item) => isOverdue(item) && !refusedElsewhere.has(item.nonce));
   if (isRetrying || !due.length || body.dataset.socket === "ended") return;
@@ -65,8 +64,8 @@ composer?.addEventListener("htmx:ws:before:message:outgoing", ({ detail: { messa
   keep([...outbox(), { to: values.to, body: values.body, nonce: values.nonce, at: Date.now() }]);
   text.value = "";
   text.focus();
-  log.scrollTop = 0;
   $("#refusals").replaceChildren();
+  log.scrollTop = 0;
 });
 text?.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
@@ -135,7 +134,8 @@ function settle() {
 document.addEventListener("htmx:after:swap", settle);
 document.addEventListener("visibilitychange", settle);
 log?.addEventListener("scrollend", settle);
-body.addEventListener("htmx:ws:after:connection", () => {
+body.addEventListener("htmx:ws:after:connection", ({ detail }) => {
+  connection = detail.connection;
   body.dataset.socket = "open";
   for (const form of $$("#view, #read")) form.reset();
   settle();
