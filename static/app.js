@@ -59,8 +59,7 @@ async function retry() {
 }
 
 composer?.addEventListener("htmx:ws:before:message:outgoing", ({ detail: { message: { values } } }) => {
-  // randomUUID is missing on plain http, where a home server may well be.
-  values.nonce = crypto.getRandomValues(new Uint32Array(4)).join("-");
+  values.nonce = crypto.getRandomValues(new Uint32Array(4)).join("-"); // randomUUID is missing on plain http
   keep([...outbox(), { to: values.to, body: values.body, nonce: values.nonce, at: Date.now() }]);
   text.value = "";
   text.focus();
@@ -131,8 +130,7 @@ function settle() {
   document.title = count ? `(${count}) ${title}` : title;
 }
 
-document.addEventListener("htmx:after:swap", settle);
-document.addEventListener("visibilitychange", settle);
+for (const change of ["htmx:after:swap", "visibilitychange"]) document.addEventListener(change, settle);
 log?.addEventListener("scrollend", settle);
 body.addEventListener("htmx:ws:after:connection", ({ detail }) => {
   connection = detail.connection;
@@ -140,6 +138,8 @@ body.addEventListener("htmx:ws:after:connection", ({ detail }) => {
   for (const form of $$("#view, #read")) form.reset();
   settle();
 });
+// Whoever is logged out is told so, and not taken away from what they are writing.
+document.addEventListener("htmx:before:response", (event) => event.detail.ctx.response.status !== 401 || event.preventDefault());
 body.addEventListener("htmx:ws:close", ({ detail }) => (body.dataset.socket = detail.code === 4401 ? "ended" : "lost"));
 // htmx would close a socket that is still opening, which browsers call an error; this one ends with its page.
 addEventListener("pagehide", (event) => event.stopImmediatePropagation());

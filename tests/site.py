@@ -72,6 +72,14 @@ class Site:
         children = psutil.Process(self.process.pid).children()
         return [child for child in children if any("spawn_main" in word for word in child.cmdline())]
 
+    def kill(self) -> None:
+        """The supervisor and its processes, all at once."""
+        assert self.process is not None
+        for process in (*self.workers, self.process):
+            process.kill()
+        self.process.wait(20)
+        self.process = None
+
     def client(self, cookies: Mapping[str, str] | None = None) -> httpx.Client:
         """A browser without JavaScript; with the cookies of another one, the same browser by another connection."""
         client = httpx.Client(base_url=self.url, timeout=PATIENCE, cookies=dict(cookies or {}))

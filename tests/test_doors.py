@@ -67,7 +67,7 @@ def test_an_address_that_is_not_there_says_so(site: Site) -> None:
 
 
 def test_too_much_is_refused(alice: Person, bob: Person) -> None:
-    assert alice.post("bob", "x" * 70_000).status_code == 413
+    assert alice.post("bob", "x" * 300_000).status_code == 413
 
 
 def test_files_of_the_site_may_be_kept_for_ever(site: Site) -> None:

@@ -27,8 +27,8 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 
-MAX_BODY = 64 * 1024
-"""Bytes that a form may have; the longest message takes a quarter of it."""
+MAX_BODY = 256 * 1024
+"""Bytes that a form may have: what is too long for a message still comes back in its composer, and so is not lost."""
 
 
 class Doors:

@@ -1,7 +1,6 @@
 """Two people, two real browsers."""
 
 import re
-import signal
 import time
 
 import psycopg
@@ -218,7 +217,7 @@ def test_a_killed_server_loses_nothing(environ: dict[str, str], clean: None, win
         write(one, "before")
         expect(other.locator(".message-body")).to_have_text("before")
 
-        site.stop(signal.SIGKILL)
+        site.kill()
         write(one, "meanwhile")
         expect(one.locator("#pending .message-body")).to_have_text("meanwhile")
         expect(one.locator("#pending li")).to_contain_text("Not sent yet", timeout=10_000)
@@ -271,6 +270,26 @@ def test_logging_out_elsewhere_in_the_browser_is_said_and_the_draft_stays(
 
     expect(page.get_by_text("You are logged out")).to_be_visible()
     expect(page.get_by_label("Message to")).to_have_value("half a thought")
+
+
+def test_a_page_that_comes_back_logged_out_says_so_and_keeps_what_is_typed(
+    environ: dict[str, str], clean: None, window: Windows
+) -> None:
+    with sites.running(environ, WEB_PROCESSES="1", SESSION_MAX_AGE="8") as site:
+        alice, _ = site.person("alice"), site.person("bob")
+        hers = window(alice, site=site)
+        hers.excused = ["WebSocket", "htmx", "ERR_CONNECTION", "401"]
+        page = hers.open("/chat/bob")
+        connected(page)
+        page.get_by_label("Message to").fill("half a thought")
+
+        site.kill()
+        page.wait_for_timeout(8_000)  # the session ends meanwhile
+        site.start()
+
+        expect(page.get_by_text("You are logged out")).to_be_visible(timeout=20_000)
+        assert page.url.endswith("/chat/bob")
+        expect(page.get_by_label("Message to")).to_have_value("half a thought")
 
 
 def test_all_users_are_searched_while_one_types(window: Windows, alice: Person, bob: Person, charlie: Person) -> None:
