@@ -75,8 +75,10 @@ class Site:
     def kill(self) -> None:
         """The supervisor and its processes, all at once."""
         assert self.process is not None
-        for process in (*self.workers, self.process):
-            process.kill()
+        workers = self.workers
+        self.process.kill()
+        for worker in workers:
+            worker.kill()
         self.process.wait(20)
         self.process = None
 

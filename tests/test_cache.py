@@ -106,9 +106,7 @@ def test_without_redis_the_site_works(environ: dict[str, str], clean: None) -> N
 
 
 @pytest.fixture
-def lists(
-    environ: dict[str, str], clean: None
-) -> Callable[[Callable[[Cache, store.Store], Awaitable[T]]], T]:
+def lists(environ: dict[str, str], clean: None) -> Callable[[Callable[[Cache, store.Store], Awaitable[T]]], T]:
     """Runs a coroutine with a cache on the tests' Valkey."""
 
     def run(use: Callable[[Cache, store.Store], Awaitable[T]]) -> T:
