@@ -43,8 +43,8 @@ async function post({ to, body: text, nonce }) {
   if ([404, 413, 422].includes(answer.status)) return refuse(nonce);
   if (!answer.ok) throw new Error(answer.status);
   forget(nonce);
-  // The socket lost what HTTP brought, so it may be dead without knowing; the next one catches up.
-  if (body.dataset.socket === "open") connection.socket.close();
+  // The socket lost what HTTP brought, so it may be dead; after close() a browser would wait a minute for its answer.
+  if (body.dataset.socket === "open") connection.socket.dispatchEvent(new CloseEvent("close", { code: 1006 }));
 }
 
 let connection, isRetrying;
