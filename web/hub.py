@@ -42,6 +42,10 @@ class Hub:
         self._sockets: dict[int, set[Socket]] = defaultdict(set)
         self._listening: dict[int, asyncio.Event] = {}
         self._pubsub: PubSub | None = None
+        self._to_tune: set[int] = set()
+        self._tuning = asyncio.Lock()
+        self._to_tell: set[int] = set()
+        self._telling = asyncio.Lock()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -104,18 +108,34 @@ class Hub:
         """Wait until Redis confirmed that this process hears of the user; not for long, since it may be away."""
         if user not in self._listening:
             self._listening[user] = asyncio.Event()
-            if self._pubsub is not None:
-                with suppress(*UNAVAILABLE):
-                    await self._pubsub.subscribe(_channel(user))
+            await self._tune([user])
         if self._pubsub is not None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._listening[user].wait(), 1)
 
     async def _unlisten(self, user: int) -> None:
         self._listening.pop(user, None)
-        if self._pubsub is not None:
-            with suppress(*UNAVAILABLE):
-                await self._pubsub.unsubscribe(_channel(user))
+        await self._tune([user])
+
+    async def _tune(self, users: Iterable[int]) -> None:
+        """Have Redis know which of these users this process listens to.
+
+        A crowd that comes or goes takes one call, since whoever comes while one is under way shares the next; and one
+        socket that is cut meanwhile takes nobody else's place in it along.
+        """
+        self._to_tune.update(users)
+        async with self._tuning:
+            await asyncio.shield(self._tune_in())
+
+    async def _tune_in(self) -> None:
+        users, self._to_tune = self._to_tune, set()
+        wanted = [_channel(user) for user in users if user in self._listening]
+        unwanted = [_channel(user) for user in users if user not in self._listening]
+        with suppress(*UNAVAILABLE):
+            if wanted and self._pubsub is not None:
+                await self._pubsub.subscribe(*wanted)
+            if unwanted and self._pubsub is not None:
+                await self._pubsub.unsubscribe(*unwanted)
 
     async def _listen_forever(self) -> None:
         while True:
@@ -176,8 +196,15 @@ class Hub:
 
     async def tell_presence(self, users: Iterable[int]) -> None:
         """Say that these users were here a moment ago, and which of them look at a tab of this process."""
-        viewing = {user: self._is_viewing(user) for user in users}
-        await self._store.ask(presence.refresh(self._store.client, self.process_id, viewing))
+        self._to_tell.update(users)
+        async with self._telling:
+            await asyncio.shield(self._tell())
+
+    async def _tell(self) -> None:
+        viewing = {user: self._is_viewing(user) for user in self._to_tell}
+        self._to_tell.clear()
+        if viewing:
+            await self._store.ask(presence.refresh(self._store.client, self.process_id, viewing))
 
     async def _watch_sessions_forever(self) -> None:
         """While Redis cannot say that somebody logged out elsewhere, ask PostgreSQL: sockets end within two seconds."""
