@@ -2,17 +2,20 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from web import accounts, conversations, db, messages, writer
+from web import accounts, conversations, db, messages, sessions, writer
 from web.conversations import Pair, Pairs
 from web.models import User
+from web.reader import Question
 from web.settings import Settings
 
+NOW = datetime.now(UTC)
 LARGE = ("users", "sessions", "conversations", "participants", "messages", "notifications")
 
 
@@ -25,7 +28,7 @@ async def explained(settings: Settings) -> dict[str, str]:
         for title, ask in _questions(me, pair).items():
             for number, (statement, parameters) in enumerate(await _statements(connection, session, ask)):
                 found[f"{title}, {number + 1}" if number else title] = await _explain(connection, statement, parameters)
-        for title, (statement, parameters) in _writes(me, pair).items():
+        for title, (statement, parameters) in (_reads(me, pair) | _writes(me, pair)).items():
             found[title] = await _explain(connection, statement, parameters)
     return found
 
@@ -38,7 +41,6 @@ def scans(plan: str) -> bool:
 def _questions(me: int, pair: Pair) -> dict[str, Callable[[AsyncSession], Awaitable[object]]]:
     middle = 500
     return {
-        "chat list": lambda db: conversations.listed(db, me),
         "one chat of the list": lambda db: conversations.entry(db, me, pair.id),
         "mark as read": lambda db: conversations.mark_read(db, me, pair.id, middle),
         "latest messages": lambda db: messages.load_latest(db, pair),
@@ -52,6 +54,17 @@ def _questions(me: int, pair: Pair) -> dict[str, Callable[[AsyncSession], Awaita
     }
 
 
+def _reads(me: int, pair: Pair) -> dict[str, tuple[str, Any]]:
+    """The questions of web/reader.py."""
+    asked: dict[str, tuple[Question, dict[str, Any]]] = {
+        "who is signed in": (sessions.CURRENT, {"session_id": b"no such session"}),
+        "chat list": (conversations.NEWEST, {"me": me}),
+        "chat list, further on": (conversations.FURTHER, {"me": me, "active_at": NOW, "conversation_id": pair.id}),
+        "how far it was read": (conversations.WHERE, {"me": me, "conversation_id": pair.id}),
+    }
+    return {title: (question.text, question.parameters | given) for title, (question, given) in asked.items()}
+
+
 def _writes(me: int, pair: Pair) -> dict[str, tuple[str, list[Any]]]:
     other = pair.other(me).id
     return {
@@ -59,7 +72,7 @@ def _writes(me: int, pair: Pair) -> dict[str, tuple[str, list[Any]]]:
         "writer: known nonces": (writer.KNOWN, [[pair.id], [me], ["no such nonce"]]),
         "writer: write": (
             writer.WRITE,
-            [[pair.id], [2**40], [2**40], [me], [other], ["a new nonce"], ["text"], "2030-01-01", "2030-01-01"],
+            [[pair.id], [2**40], [2**40], [me], [other], ["a new nonce"], ["text"], NOW, NOW],
         ),
     }
 
