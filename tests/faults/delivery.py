@@ -23,7 +23,7 @@ class WebKilled:
     sends: int = 10_000
     people: int = 50
     kills: int = 10
-    rate: float = 160.0
+    rate: float = 120.0
 
     async def run(self, parts: Parts) -> list[Figure]:
         with parts.site() as site:
@@ -167,7 +167,7 @@ class BetweenPageAndSocket:
     """a message inserted between page render and socket open, {loads:,} loads"""
 
     loads: int = 1000
-    at_once: int = 10
+    at_once: int = 20
 
     async def run(self, parts: Parts) -> list[Figure]:
         with parts.site() as site:

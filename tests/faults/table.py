@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from tests.faults import browsers, cached, delivery, knocks, processes, servers
+from tests.faults import browsers, cached, delivery, knocks, processes, servers, soak
 from tests.faults.scenario import Scenario
 
 SCENARIOS: dict[str, tuple[Scenario, Scenario]] = {
@@ -20,6 +20,7 @@ SCENARIOS: dict[str, tuple[Scenario, Scenario]] = {
     "postgres-away": (servers.PostgresAway(), servers.PostgresAway(down=4, people=6)),
     "slow-reader": (cached.SlowReader(), cached.SlowReader(pairs=200)),
     "cold-readers": (cached.ColdReaders(), cached.ColdReaders(readers=60)),
+    "hidden-tab": (browsers.HiddenTab(), browsers.HiddenTab(seconds=4, messages=10)),
     "worker-killed": (knocks.WorkerKilled(), knocks.WorkerKilled(notifications=40, kills=1, rate=20)),
     "died-before-enqueue": (knocks.DiedBeforeEnqueue(), knocks.DiedBeforeEnqueue(kills=2, processes=2)),
     "queue-wiped": (knocks.QueueWiped(), knocks.QueueWiped(pending=30)),
@@ -28,11 +29,13 @@ SCENARIOS: dict[str, tuple[Scenario, Scenario]] = {
     "changed-minds": (knocks.ChangedMinds(), knocks.ChangedMinds(each=2)),
     "bot-killed": (knocks.BotKilled(), knocks.BotKilled(updates=20, kills=1)),
     "swallowed": (browsers.Swallowed(), browsers.Swallowed()),
-    "hidden-tab": (browsers.HiddenTab(), browsers.HiddenTab(seconds=4, messages=10)),
+    "soak": (soak.Soak(), soak.Soak(minutes=2, sockets=60)),
 }
 
 APART = ("soak",)
 """Too long to be run with the others."""
+BESIDE = ("hidden-tab",)
+"""Mostly waits, so it is run beside the ones after it."""
 
 
 def words(scenario: Scenario) -> str:

@@ -1,31 +1,27 @@
 """Each scenario in its short form; `scripts/faults` runs the full ones."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
-from tests.faults import parts as running
 from tests.faults import table
+from tests.faults.figures import Figure
 from tests.faults.parts import Parts
 
-
-@pytest.fixture(scope="session")
-def shared_parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
-    with running.started(tmp_path_factory.mktemp("faults"), fsync=False) as parts:
-        yield parts
+DURATIONS = (" s", " ms")
 
 
-@pytest.fixture
-def parts(shared_parts: Parts) -> Parts:
-    shared_parts.clean()
-    return shared_parts
-
-
-@pytest.mark.parametrize("name", table.SCENARIOS)
+@pytest.mark.parametrize("name", [name for name in table.SCENARIOS if name not in table.APART])
 def test_nothing_is_lost(parts: Parts, name: str) -> None:
     _, short = table.SCENARIOS[name]
 
     figures = asyncio.run(short.run(parts))
 
-    assert not [str(figure) for figure in figures if not figure.holds]
+    assert not [str(figure) for figure in figures if not _holds(figure)]
+
+
+def _holds(figure: Figure) -> bool:
+    """Other tests and other programs may run beside this one, so a duration may be three times what is promised."""
+    if figure.unit not in DURATIONS or figure.at_most is None:
+        return figure.holds
+    return figure.value <= 3 * figure.at_most
