@@ -59,9 +59,7 @@ class Soak:
             await asyncio.sleep(10)
             return (_memory(site) - before) / len(pages)
 
-    async def _come_and_go(
-        self, parts: Parts, site: Site, http: ClientSession, everybody: Sequence[Page]
-    ) -> list[float]:
+    async def _come_and_go(self, site: Site, everybody: Sequence[Page]) -> list[float]:
         """Returns the memory, in bytes, at each half of a minute."""
         until = asyncio.get_running_loop().time() + 60 * self.minutes
         coming = [asyncio.create_task(self._visit(page, until)) for page in everybody]
