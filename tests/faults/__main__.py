@@ -26,6 +26,7 @@ def main() -> int:
     arguments = _arguments()
     names = arguments.only or [name for name in table.SCENARIOS if name not in table.APART]
     results: list[dict[str, Any]] = []
+    Path(arguments.json).parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix="knock-faults-") as folder,
         _quiet(arguments.log),
@@ -52,7 +53,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/faults", description="Break every part while people write.")
     parser.add_argument("only", nargs="*", help=f"of {', '.join(table.SCENARIOS)}; all but the soak unless given")
     parser.add_argument("--short", action="store_true", help="the short forms, which the tests run too")
-    parser.add_argument("--json", default="faults.json", help="where the figures are written")
+    parser.add_argument("--json", default="data/faults.json", help="where the figures are written")
     parser.add_argument("--log", default=os.devnull, help="where the parts may say what happens to them")
     arguments = parser.parse_args()
     if unknown := set(arguments.only) - set(table.SCENARIOS):
