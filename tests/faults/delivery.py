@@ -115,7 +115,7 @@ class LateCommit:
     """an earlier `seq` commits {delay_ms:g} ms late while a reader catches up, {rounds:,} rounds"""
 
     rounds: int = 1000
-    chats: int = 100
+    chats: int = 20
     delay_ms: float = 500.0
 
     async def run(self, parts: Parts) -> list[Figure]:
@@ -126,6 +126,7 @@ class LateCommit:
             parts.site(**one_process) as prompt,
         ):
             async with browser() as http:
+                proxy.slow = b"FOR NO KEY UPDATE"  # the writer's connection, and none that reads
                 # Both sides of each chat; the reader is the one at the site that commits promptly.
                 writers = await loaded(parts, http, [late.url, prompt.url], 2 * self.chats)
                 reader_skips = 0

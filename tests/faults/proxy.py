@@ -24,6 +24,7 @@ class Connection:
     """Of the first question."""
     swallows: bool = False
     """Takes what comes from both ends, and hands on none of it."""
+    is_slow: bool = False
     doomed: bool = False
     """To be cut instead of its next answer."""
 
@@ -40,6 +41,8 @@ class Proxy:
     port: int = 0
     delay: float = 0.0
     """Seconds that each chunk is held back, in either direction."""
+    slow: bytes = b""
+    """Only connections that once asked something with this in it are delayed."""
     doom: bytes | None = None
     """Where a question contains this, its answer is cut off; once."""
     _connections: set[Connection] = field(default_factory=set)
@@ -158,7 +161,8 @@ class Proxy:
             connection.beginning = connection.beginning or chunk[:64]
             if connection.swallows:
                 continue
-            if self.delay:
+            connection.is_slow |= is_question and self.slow in chunk
+            if self.delay and connection.is_slow:
                 await asyncio.sleep(self.delay)
             if is_question and self.doom and self.doom in chunk:
                 self.doom, connection.doomed = None, True
