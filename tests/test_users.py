@@ -68,3 +68,14 @@ def test_to_htmx_it_is_the_list_alone(alice: Person, bob: Person) -> None:
 
     assert [name.get_text() for name in page.html.select(".name")] == ["bob"]
     assert not page.html.select("body, #people")
+
+
+def test_a_part_that_nearly_everybody_has_comes_in_pages_too(alice: Person, postgres: psycopg.Connection) -> None:
+    postgres.execute(
+        "INSERT INTO users (username, password_hash) SELECT 'person' || n, '' FROM generate_series(10000, 12500) n"
+    )
+
+    first = alice.page("/users?q=erson")
+    assert names(first) == [f"person{n}" for n in range(10000, 10050)]
+    assert names(alice.page(str(first.one(".more a")["href"]))) == [f"person{n}" for n in range(10050, 10100)]
+    assert names(alice.page("/users?q=n12500")) == ["person12500"]

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 
 from redis.asyncio.client import PubSub
 
+from web import background, metrics, presence, sessions
 from web import db as database
-from web import metrics, presence, sessions
 from web.relay import MISSED, Relay
 from web.socket import NOT_SIGNED_IN, RESTART, Socket
 from web.store import PAUSE, UNAVAILABLE, Store
@@ -42,6 +42,7 @@ class Hub:
         self._sockets: dict[int, set[Socket]] = defaultdict(set)
         self._listening: dict[int, asyncio.Event] = {}
         self._pubsub: PubSub | None = None
+        self._is_away = False
         self._to_tune: set[int] = set()
         self._tuning = asyncio.Lock()
         self._to_tell: set[int] = set()
@@ -49,16 +50,8 @@ class Hub:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        loops = [
-            asyncio.create_task(loop())
-            for loop in (self._listen_forever, self._renew_presence_forever, self._watch_sessions_forever)
-        ]
-        try:
+        async with background.loops(self._listen_forever, self._renew_presence_forever, self._watch_sessions_forever):
             yield
-        finally:
-            for loop in loops:
-                loop.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
 
     @asynccontextmanager
     async def joined(self, socket: Socket) -> AsyncIterator[None]:
@@ -141,9 +134,11 @@ class Hub:
         while True:
             try:
                 await self._listen()
-            except UNAVAILABLE as error:
-                log.warning("Redis is away: frames reach only the sockets of the process they come from (%s)", error)
-            self._pubsub = None
+            # redis-py raises more than its own errors on a connection that another task saw break.
+            except Exception as error:
+                if self._pubsub is not None or not self._is_away:
+                    log.warning("Redis is away: frames reach only the sockets of their own process (%r)", error)
+            self._pubsub, self._is_away = None, True
             for event in self._listening.values():
                 event.clear()
             await asyncio.sleep(PAUSE / 2)

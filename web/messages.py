@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 BODY_LENGTH = 4000
 NONCE = re.compile(r"[\x21-\x7e]{1,64}")
+LINGER = 1.0
+"""Seconds for which a list that was loaded is given to others without asking again."""
 CHANGES = 200
 """Messages in one page of a catch-up."""
 
@@ -112,20 +114,32 @@ class Latests:
         """The latest messages, not older than `version`."""
         found = await self._cached.read(pair.id, version)
         while found is None or found.version < version:
-            # However many want a cold list at once, PostgreSQL is asked by one of them.
-            if pair.id not in self._loading:
-                self._loading[pair.id] = asyncio.create_task(self._load(pair))
-            found = await asyncio.shield(self._loading[pair.id])
+            found = await asyncio.shield(self._loading_of(pair, version))
         return found
 
+    def _loading_of(self, pair: Pair, version: int) -> asyncio.Task[Latest]:
+        """However many want a cold list, PostgreSQL is asked by one of them.
+
+        What it answered stays for a moment, for those who looked into Redis before and are told so only now.
+        """
+        loading = self._loading.get(pair.id)
+        if loading is None or (loading.done() and (loading.exception() or loading.result().version < version)):
+            loading = self._loading[pair.id] = asyncio.create_task(self._load(pair))
+            loading.add_done_callback(lambda loaded: self._forget_soon(pair.id, loaded))
+        return loading
+
+    def _forget_soon(self, conversation_id: int, loaded: asyncio.Task[Latest]) -> None:
+        def forget() -> None:
+            if self._loading.get(conversation_id) is loaded:
+                del self._loading[conversation_id]
+
+        asyncio.get_running_loop().call_later(LINGER, forget)
+
     async def _load(self, pair: Pair) -> Latest:
-        try:
-            async with self._db() as db:
-                latest = await load_latest(db, pair)
-            await self._cached.fill(pair.id, latest)
-            return latest
-        finally:
-            del self._loading[pair.id]
+        async with self._db() as db:
+            latest = await load_latest(db, pair)
+        await self._cached.fill(pair.id, latest)
+        return latest
 
 
 async def load_latest(db: AsyncSession, pair: Pair) -> Latest:

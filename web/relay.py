@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dramatiq.errors import DramatiqError
 from redis.exceptions import ConnectionError, RedisError
 
-from web import cache, tasks
+from web import background, cache, tasks
 from web.cache import Change
 from web.store import PAUSE, UNAVAILABLE, Store
 
@@ -67,15 +67,10 @@ class Relay:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        loops = [asyncio.create_task(self._hand_over_changes()), asyncio.create_task(self._hand_over_tasks())]
-        try:
+        async with background.loops(self._hand_over_changes, self._hand_over_tasks):
             yield
-        finally:
-            if self._frames or self._changes:
-                await self._execute()
-            for loop in loops:
-                loop.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
+        if self._frames or self._changes:
+            await self._execute()
 
     async def _hand_over_changes(self) -> None:
         while True:

@@ -18,7 +18,7 @@ from psycopg import AsyncConnection
 from sqlalchemy.ext.asyncio import AsyncConnection as EngineConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from web import fragments, metrics
+from web import background, fragments, metrics
 from web.conversations import Pair
 from web.db import UNAVAILABLE
 from web.messages import Posted, Refused
@@ -148,12 +148,10 @@ class Writer:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        loop = asyncio.create_task(self._write_forever())
         try:
-            yield
+            async with background.loops(self._write_forever):
+                yield
         finally:
-            loop.cancel()
-            await asyncio.gather(loop, return_exceptions=True)
             await self._disconnect()
 
     async def _write_forever(self) -> None:
