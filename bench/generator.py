@@ -62,18 +62,25 @@ class Load:
         self._dialect = DIALECTS[dialect]
         began = time.perf_counter()
         waiting = list(range(len(self._sockets), len(cookies)))[::-1]
-        under_way = 0
+        under_way: set[int] = set()
         while waiting or under_way:
-            while waiting and under_way < OPENING:
+            while waiting and len(under_way) < OPENING:
                 number = waiting.pop()
                 headers = f"Cookie: {cookies[number]}\r\n" if cookies[number] else ""
                 made = Socket(number, host, port, self._dialect.path, headers)
                 self._sockets.append(made)
                 self._parts.append(_parts(self._dialect, to[number]))
                 self._selector.register(made.wire, selectors.EVENT_READ, made)
-                under_way += 1
-            for opened in self._ready(PATIENCE):
-                under_way -= self._greet(opened)
+                under_way.add(number)
+            some = self._ready(PATIENCE)
+            if not some:
+                raise Closed(f"{len(under_way)} sockets did not open")
+            for ready in some:
+                if ready.number not in under_way:
+                    for _ in self._shown(ready):  # answers the server's pings
+                        pass
+                elif self._greet(ready):
+                    under_way.remove(ready.number)
         return {"seconds": time.perf_counter() - began, "sockets": len(self._sockets)}
 
     def run(self, rate: float, seconds: float) -> dict[str, Any]:

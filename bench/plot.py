@@ -21,6 +21,10 @@ def draw(folder: Path, rounds: list[list[Figure]]) -> None:
         rates = [figure for figure in figures if figure.measure == f"highest rate, {count} people"]
         if rates:
             _rates(folder / f"rate-{count}.png", count, rates)
+    pages = [figure for figure in rounds[-1] if "milliseconds" in figure.details]
+    sockets = [figure for figure in rounds[-1] if "bytes" in figure.details]
+    if pages and sockets:
+        _costs(folder / "costs.png", pages, sockets[0])
 
 
 def _rates(path: Path, count: int, figures: list[Figure]) -> None:
@@ -35,4 +39,21 @@ def _rates(path: Path, count: int, figures: list[Figure]) -> None:
     axes.set_title(f"{count:,} people in pairs: from the send until both have it")
     axes.grid(visible=True, which="both", alpha=0.2)
     axes.legend()
+    picture.savefig(path, dpi=110)
+
+
+def _costs(path: Path, pages: list[Figure], sockets: Figure) -> None:
+    picture = Picture(figsize=(10, 4.5), layout="constrained")
+    left, right = picture.subplots(1, 2)
+    for page in pages:
+        title = page.measure.partition(": ")[2]
+        left.plot(page.details["messages"], page.details["milliseconds"], "o-", label=title, alpha=0.7, markersize=4)
+    left.set(xscale="log", xlabel="messages in the chat; users grow along, to 100,000", ylabel="ms a page", ylim=0)
+    left.set_title("A page, one client, median")
+    left.legend(fontsize="small")
+    right.plot(sockets.details["sockets"], [taken / 2**20 for taken in sockets.details["bytes"]], "o-", color="#b5462f")
+    right.set(xlabel="idle sockets", ylabel="MiB", ylim=0)
+    right.set_title("Memory of the web processes")
+    for axes in (left, right):
+        axes.grid(visible=True, alpha=0.2)
     picture.savefig(path, dpi=110)

@@ -40,7 +40,7 @@ def keep(folder: Path, machine: str, rounds: list[list[Figure]]) -> None:
     (folder / "results.json").write_text(json.dumps(kept, indent=1))
     (folder / "table.md").write_text(f"{machine}\n\n{table(rows)}\n")
     for figure in rounds[-1]:
-        if figure.measure == "plans":
+        if "plans" in figure.details:
             plans = "\n\n".join(f"{title}\n{plan}" for title, plan in figure.details["plans"].items())
             (folder / "plans.txt").write_text(plans + "\n")
 

@@ -4,25 +4,30 @@ from bench import load, people, servers
 from bench.run import Run
 
 MANY = 10_000
+FIRST = 100
 TABS = 1_000
 GAP = 0.05
 """Seconds between two posts."""
 
 
 def idle(run: Run) -> None:
-    count = MANY // 5 if run.is_quick else MANY
-    names = [people.name(number) for number in range(count)]
+    counts = [1_000, 2_000] if run.is_quick else [1_000, 5_000, MANY]
+    names = [people.name(number) for number in range(counts[-1])]
     with run.base.postgres() as postgres:
-        people.make(postgres, count)
+        people.make(postgres, counts[-1])
         cookies = people.cookies(postgres, run.base.settings, names)
     with servers.knock(run.base) as server, load.running() as generator:
-        _open(generator, server.port, "knock", cookies[:100], names[:100])  # what the first ones load stays
-        before = server.part.memory
-        run.say(f"{count:,} idle sockets")
-        answer = _open(generator, server.port, "knock", cookies, names)
-        taken = server.part.memory - before
-    run.record("memory of an idle socket", "Knock", taken / (count - 100) / 1024, "KiB")
-    run.record(f"{count:,} sockets opened", "Knock", answer["seconds"], "s")
+        _open(generator, server.port, "knock", cookies[:FIRST], names[:FIRST])  # what the first ones load stays
+        taken = [server.part.memory]
+        seconds = 0.0
+        for count in counts:
+            run.say(f"{count:,} idle sockets")
+            seconds += _open(generator, server.port, "knock", cookies[:count], names[:count])["seconds"]
+            taken.append(server.part.memory)
+    opened = counts[-1] - FIRST
+    details = {"sockets": [FIRST, *counts], "bytes": taken}
+    run.record("memory of an idle socket", "Knock", (taken[-1] - taken[0]) / opened / 1024, "KiB", **details)
+    run.record("10,000 sockets opened", "Knock", seconds / opened * MANY, "s")
 
 
 def fan_out(run: Run) -> None:
