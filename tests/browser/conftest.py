@@ -61,7 +61,7 @@ class Windows(Protocol):
     def __call__(self, person: Person | None = None, *, site: Site | None = None, **options: Any) -> Window: ...
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # while it is open Playwright has an event loop running, and so nobody else can
 def chromium() -> Iterator[Browser]:
     expect.set_options(timeout=15_000)  # the machine may have other things to do
     with sync_playwright() as playwright:
