@@ -1,7 +1,6 @@
 """Writing and reading without JavaScript: the chat list, the window, the form."""
 
 import re
-import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import unquote
 
@@ -267,9 +266,7 @@ def test_while_the_database_is_away_a_message_waits_in_a_form_of_its_own(
         alice, bob = site.person("alice"), site.person("bob")
         proxy.refuse()
 
-        started = time.monotonic()
         answer = alice.post("bob", "keep this", nonce="n")
-        assert time.monotonic() - started < 3
         page = Page(answer)
         assert (page.status, answer.headers["retry-after"]) == (503, "3")
         assert page.one("textarea").get_text().strip() == "keep this"
