@@ -32,8 +32,8 @@ SCENARIOS: dict[str, tuple[Scenario, Scenario]] = {
     "soak": (soak.Soak(), soak.Soak(minutes=2, sockets=60)),
 }
 
-APART = ("soak",)
-"""Too long to be run with the others."""
+APART = ("soak", "died-before-enqueue")
+"""Too long to be run with the tests: the second needs many kills to be sure of some."""
 BESIDE = ("hidden-tab",)
 """Mostly waits, so it is run beside the ones after it."""
 
