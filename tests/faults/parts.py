@@ -202,8 +202,9 @@ def _program(program: Program) -> Iterator[Program]:
     try:
         yield program
     finally:
+        # What was to be seen was seen, and a worker takes seconds to end politely.
         if program.process is not None and program.process.poll() is None:
-            program.stop()
+            program.kill()
 
 
 def _look_into(url: str) -> psycopg.Connection[Any]:

@@ -135,6 +135,7 @@ class StandingStill:
     """an event loop blocked for {seconds:g} s"""
 
     seconds: float = 15.0
+    sends: int = 60
 
     async def run(self, parts: Parts) -> list[Figure]:
         with tempfile.TemporaryDirectory() as folder:
@@ -145,7 +146,7 @@ class StandingStill:
                     victim = children(site)[0]
                     started = time.monotonic()
                     victim.send_signal(signal.SIGUSR1)
-                    writing = asyncio.create_task(write(pages, 60, 4))
+                    writing = asyncio.create_task(write(pages, self.sends, 4))
                     replaced = await eventually(
                         lambda: victim.pid not in {child.pid for child in children(site)} and len(children(site)) == 2,
                         patience=30,

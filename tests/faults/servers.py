@@ -26,6 +26,7 @@ class ValkeyAway:
     refused: float = 60.0
     frozen: float = 30.0
     full: float = 10.0
+    between: float = 3.0
     people: int = 20
     rate: float = 20.0
 
@@ -39,10 +40,12 @@ class ValkeyAway:
             urls = [one.url, other.url]
             async with chats(parts, urls, self.people) as pages:
                 await eventually(lambda: all(page.is_open for page in pages))
-                figures = await self._phase("at rest", parts, pages, urls, lambda: None, lambda: None, 5)
+                figures = await self._phase("at rest", parts, pages, urls, lambda: None, lambda: None, self.between)
                 figures += await self._phase("refused", parts, pages, urls, proxy.refuse, proxy.accept, self.refused)
                 figures += await self._phase("frozen", parts, pages, urls, proxy.freeze, proxy.thaw, self.frozen)
-                figures += await self._phase("wiped", parts, pages, urls, parts.valkey.flushall, lambda: None, 3)
+                figures += await self._phase(
+                    "wiped", parts, pages, urls, parts.valkey.flushall, lambda: None, self.between
+                )
                 figures += await self._phase(
                     "out of memory", parts, pages, urls, lambda: _fill(parts), lambda: _empty(parts), self.full
                 )

@@ -6,21 +6,24 @@ from tests.faults import browsers, cached, delivery, knocks, processes, servers,
 from tests.faults.scenario import Scenario
 
 SCENARIOS: dict[str, tuple[Scenario, Scenario]] = {
-    "web-killed": (delivery.WebKilled(), delivery.WebKilled(sends=300, people=10, kills=2, rate=60)),
+    "web-killed": (delivery.WebKilled(), delivery.WebKilled(sends=120, people=10, kills=1, rate=40)),
     "same-nonce": (delivery.SameNonce(), delivery.SameNonce(times=40)),
-    "cuts": (delivery.Cuts(), delivery.Cuts(people=12, sends=120, shortest=0.5, longest=2, seconds=5)),
+    "cuts": (delivery.Cuts(), delivery.Cuts(people=12, sends=120, shortest=0.5, longest=1, seconds=3)),
     "late-commit": (delivery.LateCommit(), delivery.LateCommit(rounds=10, chats=10)),
-    "between-page-and-socket": (delivery.BetweenPageAndSocket(), delivery.BetweenPageAndSocket(loads=60)),
+    "between-page-and-socket": (delivery.BetweenPageAndSocket(), delivery.BetweenPageAndSocket(loads=40)),
     "stampede": (delivery.Stampede(), delivery.Stampede(clients=200)),
     "terminated": (processes.Terminated(), processes.Terminated(sockets=20)),
-    "rolling-restart": (processes.RollingRestart(), processes.RollingRestart(sockets=20, rate=20, sends=60)),
-    "never-read": (processes.NeverRead(), processes.NeverRead(deaf=10, people=4, rate=20, seconds=12)),
-    "standing-still": (processes.StandingStill(), processes.StandingStill()),
-    "valkey-away": (servers.ValkeyAway(), servers.ValkeyAway(refused=3, frozen=3, full=2, people=6, rate=10)),
-    "postgres-away": (servers.PostgresAway(), servers.PostgresAway(down=4, people=6)),
+    "rolling-restart": (processes.RollingRestart(), processes.RollingRestart(sockets=20, rate=20, sends=20)),
+    "never-read": (processes.NeverRead(), processes.NeverRead(deaf=10, people=4, rate=20, seconds=10)),
+    "standing-still": (processes.StandingStill(), processes.StandingStill(sends=30)),
+    "valkey-away": (
+        servers.ValkeyAway(),
+        servers.ValkeyAway(refused=2, frozen=3, full=1, between=1, people=6, rate=10),
+    ),
+    "postgres-away": (servers.PostgresAway(), servers.PostgresAway(down=3, people=6)),
     "slow-reader": (cached.SlowReader(), cached.SlowReader(pairs=200)),
     "cold-readers": (cached.ColdReaders(), cached.ColdReaders(readers=60)),
-    "hidden-tab": (browsers.HiddenTab(), browsers.HiddenTab(seconds=4, messages=10)),
+    "hidden-tab": (browsers.HiddenTab(), browsers.HiddenTab(seconds=2, messages=10)),
     "worker-killed": (knocks.WorkerKilled(), knocks.WorkerKilled(notifications=40, kills=1, rate=20)),
     "died-before-enqueue": (knocks.DiedBeforeEnqueue(), knocks.DiedBeforeEnqueue(kills=2, processes=2)),
     "queue-wiped": (knocks.QueueWiped(), knocks.QueueWiped(pending=30)),
@@ -32,8 +35,16 @@ SCENARIOS: dict[str, tuple[Scenario, Scenario]] = {
     "soak": (soak.Soak(), soak.Soak(minutes=2, sockets=60)),
 }
 
-APART = ("soak", "died-before-enqueue")
-"""Too long to be run with the tests: the second needs many kills to be sure of some."""
+APART = ("soak",)
+"""Too long to be run with the others."""
+ELSEWHERE = {
+    "worker-killed": "test_worker.py: test_what_a_killed_worker_left_is_told_within_a_minute",
+    "queue-wiped": "test_worker.py: test_a_wiped_valkey_loses_no_notification",
+    "refusals": "test_refusals.py: a test for each refusal",
+    "changed-minds": "test_notifications.py: test_who_comes_online_reads_or_unlinks_first_is_not_told",
+    "died-before-enqueue": "in its full form only, since it needs many kills to be sure of some",
+}
+"""Which tests of `tests/telegram/` break the same already, so that these short forms are not run beside them."""
 BESIDE = ("hidden-tab",)
 """Mostly waits, so it is run beside the ones after it."""
 
