@@ -61,7 +61,7 @@ class DiedBeforeEnqueue:
     """a web process killed between commit and enqueue {kills} times"""
 
     kills: int = 200
-    processes: int = 4
+    processes: int = 8
 
     async def run(self, parts: Parts) -> list[Figure]:
         with tempfile.TemporaryDirectory() as folder:
@@ -70,12 +70,15 @@ class DiedBeforeEnqueue:
             with parts.site(WEB_PROCESSES=str(self.processes), PYTHONPATH=path) as site, parts.worker():
                 async with browser() as http:
                     seen = {child.pid for child in children(site)}
-                    absent = await parts.absent(2 * self.kills)
                     (writer,) = await parts.people(1)
+                    absent: list[Absent] = []
                     told_of: list[Absent] = []
 
                     async def post_on() -> None:
-                        while absent and len(seen) < self.kills + self.processes:
+                        # One kill may take a post of everybody here along, since a process writes many at once.
+                        while len(seen) < self.kills + self.processes and len(told_of) < 20 * self.kills:
+                            if not absent:
+                                absent.extend(await parts.absent(20))
                             told_of.append(absent.pop())
                             await _post(http, site.url, writer, told_of[-1])
 

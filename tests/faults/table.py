@@ -42,7 +42,6 @@ ELSEWHERE = {
     "queue-wiped": "test_worker.py: test_a_wiped_valkey_loses_no_notification",
     "refusals": "test_refusals.py: a test for each refusal",
     "changed-minds": "test_notifications.py: test_who_comes_online_reads_or_unlinks_first_is_not_told",
-    "died-before-enqueue": "in its full form only, since it needs many kills to be sure of some",
 }
 """Which tests of `tests/telegram/` break the same already, so that these short forms are not run beside them."""
 BESIDE = ("hidden-tab",)
