@@ -115,7 +115,7 @@ class LateCommit:
     """an earlier `seq` commits {delay_ms:g} ms late while a reader catches up, {rounds:,} rounds"""
 
     rounds: int = 1000
-    chats: int = 50
+    chats: int = 100
     delay_ms: float = 500.0
 
     async def run(self, parts: Parts) -> list[Figure]:
