@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Self
 
 import psycopg
 from sqlalchemy import MetaData, exc
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
 from web.settings import Settings
@@ -63,3 +65,25 @@ async def connect(settings: Settings) -> AsyncIterator[AsyncEngine]:
 
 def sessions(engine: AsyncEngine) -> Sessions:
     return async_sessionmaker(engine, expire_on_commit=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A connection that is kept, since taking one from the pool costs more than a small transaction.
+
+    SQLAlchemy's, to give it back by, and the driver's, to ask.
+    """
+
+    kept: AsyncConnection
+    postgres: psycopg.AsyncConnection[Any]
+
+    @classmethod
+    async def open(cls, engine: AsyncEngine) -> Self:
+        kept = await engine.connect()
+        raw = await kept.get_raw_connection()
+        return cls(kept, raw.driver_connection)  # type: ignore[arg-type]
+
+    async def drop(self) -> None:
+        """Close it for good, whatever state it was left in."""
+        await self.kept.invalidate()
+        await self.kept.close()

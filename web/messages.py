@@ -5,7 +5,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -41,11 +40,10 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """A message that PostgreSQL holds. `before` is the conversation's version that it raised."""
+    """A message that PostgreSQL holds."""
 
     pair: Pair
     author_id: int
-    nonce: str
     body: str
     seq: int
     version: int
@@ -73,33 +71,27 @@ def check(body: str, nonce: str) -> str:
     return body
 
 
-def announce(hub: "Hub", relay: "Relay", batch: Sequence[Posted], read: dict[tuple[int, int], int]) -> None:
-    """Tell both participants' pages, and the cached lists, of what was just committed.
+def announce(hub: "Hub", relay: "Relay", added: Sequence[Posted], read: dict[tuple[int, int], int]) -> None:
+    """Tell both participants' pages, and the cached list, what was just added to a conversation.
 
-    `batch` is in commit order; `read` has each participant's `read_seq` by (conversation, user).
+    `added` is in the order of `seq`, without a gap; `read` has each participant's `read_seq` by (conversation, user).
     """
-    for posted in batch:
-        pair = posted.pair
-        for person in (pair.low, pair.high):
-            chat = Entry(
-                conversation_id=pair.id,
-                username=pair.other(person.id).username,
-                body=posted.body,
-                mine=person.id == posted.author_id,
-                active_at=posted.created_at,
-                version=posted.version,
-                unread=max(0, posted.seq - read[pair.id, person.id]),
-            )
-            hub.publish(person.id, posted.swap + fragments.entry_swap(fragments.entry(chat)))
-    for _, group in groupby(batch, key=lambda posted: posted.pair.id):
-        _cache(relay, list(group))
-
-
-def _cache(relay: "Relay", added: Sequence[Posted]) -> None:
-    """Add messages of one conversation, as they follow each other, to its cached list."""
-    first, last = added[0], added[-1]
+    first, last, pair = added[0], added[-1], added[0].pair
+    for person in (pair.low, pair.high):
+        for posted in added[:-1]:
+            hub.publish(person.id, posted.swap)
+        chat = Entry(
+            conversation_id=pair.id,
+            username=pair.other(person.id).username,
+            body=last.body,
+            mine=person.id == last.author_id,
+            active_at=last.created_at,
+            version=last.version,
+            unread=max(0, last.seq - read[pair.id, person.id]),
+        )
+        hub.publish(person.id, last.swap + fragments.entry_swap(fragments.entry(chat)))
     after = Latest(last.version, last.seq, [posted.html for posted in added])
-    relay.append(Change(first.pair.id, first.version - 1, after))
+    relay.append(Change(pair.id, first.version - 1, after))
 
 
 class Latests:

@@ -7,16 +7,13 @@ it lives, to begin and to end a transaction. What writes, or is asked rarely, ta
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
-from psycopg import AsyncConnection
 from sqlalchemy import Select
 from sqlalchemy.dialects.postgresql.psycopg import dialect
-from sqlalchemy.ext.asyncio import AsyncConnection as EngineConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from web.db import UNAVAILABLE
+from web.db import UNAVAILABLE, Line
 
 CONNECTIONS = 4
 """Enough to keep PostgreSQL busy: an answer takes it less time than the process needs for the page."""
@@ -29,14 +26,6 @@ class Question:
         compiled = statement.compile(dialect=dialect())  # type: ignore[no-untyped-call]
         self.text = str(compiled)
         self.parameters = dict(compiled.params)
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A connection that is kept; SQLAlchemy's, to give it back by, and the driver's, to ask."""
-
-    kept: EngineConnection
-    postgres: AsyncConnection[Any]
 
 
 class Reader:
@@ -70,17 +59,15 @@ class Reader:
                 await self._idle.pop().kept.close()
 
     async def _connect(self) -> Line:
-        connection = await self._engine.connect()
-        await connection.execution_options(isolation_level="AUTOCOMMIT")
-        raw = await connection.get_raw_connection()
-        return Line(connection, raw.driver_connection)  # type: ignore[arg-type]
+        line = await Line.open(self._engine)
+        await line.kept.execution_options(isolation_level="AUTOCOMMIT")
+        return line
 
     async def _ask(self, line: Line, text: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
         try:
             rows = await (await line.postgres.execute(text, parameters)).fetchall()
         except BaseException:
-            await line.kept.invalidate()  # whatever state it was left in
-            await line.kept.close()
+            await line.drop()
             raise
         self._idle.append(line)
         return rows

@@ -7,7 +7,7 @@ from typing import Any
 from starlette import datastructures, requests, websockets
 
 from web import db as database
-from web import messages, store
+from web import store
 from web.cache import Cache
 from web.conversations import Pairs
 from web.hub import Hub
@@ -17,7 +17,7 @@ from web.reader import Reader
 from web.relay import Relay
 from web.settings import Settings
 from web.store import Store
-from web.writer import Writer, Written
+from web.writer import Writer
 
 
 class Site(datastructures.State):
@@ -50,12 +50,7 @@ async def running(settings: Settings) -> AsyncIterator[Mapping[str, Any]]:
         reader = Reader(engine)
         relay = Relay(redis)
         hub = Hub(redis, relay, db)
-
-        def announce(written: Written) -> None:
-            messages.announce(hub, relay, written.new, written.read)
-            relay.enqueue(written.due_notifications)
-
-        writer = Writer(engine, announce)
+        writer = Writer(engine, hub, relay)
         for part in (reader, relay, hub, writer):
             await stack.enter_async_context(part.running())
         yield {

@@ -7,21 +7,22 @@ conversations are locked in the order of their ids, so that two processes never 
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from psycopg import AsyncConnection
-from sqlalchemy.ext.asyncio import AsyncConnection as EngineConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from web import background, fragments, metrics
+from web import background, fragments, messages, metrics
 from web.conversations import Pair
-from web.db import UNAVAILABLE
+from web.db import UNAVAILABLE, Line
+from web.hub import Hub
 from web.messages import Posted, Refused
+from web.relay import Relay
 
 log = logging.getLogger(__name__)
 
@@ -29,42 +30,45 @@ BATCH = 200
 """Messages in one transaction at the most."""
 QUEUE = 5000
 """Messages that wait for PostgreSQL at the most; the next one is refused in words."""
+TURN = 16
+"""Conversations that are announced without a pause."""
 TIMEOUT = 5
 """Seconds for one transaction."""
 
 LOCK = """
-    SELECT id, version, last_seq FROM conversations WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE
+    SELECT FROM conversations WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE
 """
-# A statement of its own after the locks: it sees everything that was committed before they were granted.
-KNOWN = """
-    SELECT clock_timestamp(), conversation_id, author_id, nonce, seq, version, body, created_at
-    FROM (VALUES (1)) AS always LEFT JOIN (
-        unnest(%s::bigint[], %s::bigint[], %s::text[]) AS sent (conversation_id, author_id, nonce)
-        JOIN messages USING (conversation_id, author_id, nonce)
-    ) ON true
-"""
-# One statement, since each has its price. Whoever writes has read what stands above. The conflict of a notification
-# locks the row that waits, though it may change nothing: else its actor could read the messages just before these are
+# A statement of its own after the locks: it sees everything that was committed before they were granted. One for all
+# the rest, since each has its price. Whoever writes has read what stands above. The conflict of a notification locks
+# the row that waits, though it may change nothing: else its actor could read the messages just before these are
 # committed, and nobody would tell of them. It comes due at once for somebody who logged out meanwhile; for somebody
 # who wants to be told when away, the actor found out how long that takes.
 WRITE = """
-    WITH new AS MATERIALIZED (
-        SELECT * FROM unnest(
-            %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[]
-        ) AS new (conversation_id, seq, version, author_id, recipient_id, nonce, body)
+    WITH sent AS MATERIALIZED (
+        SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[])
+        WITH ORDINALITY AS sent (conversation_id, author_id, recipient_id, nonce, body, place)
+    ), known AS MATERIALIZED (
+        SELECT place, seq, version, messages.body, created_at
+        FROM sent JOIN messages USING (conversation_id, author_id, nonce)
+    ), new AS MATERIALIZED (
+        SELECT sent.*, last_seq + row_number() OVER later AS seq, version + row_number() OVER later AS version,
+            (SELECT clock_timestamp()) AS created_at
+        FROM sent JOIN conversations ON conversations.id = conversation_id
+        WHERE place NOT IN (SELECT place FROM known)
+        WINDOW later AS (PARTITION BY conversation_id ORDER BY place)
     ), inserted AS (
         INSERT INTO messages (conversation_id, seq, version, author_id, nonce, body, created_at)
-        SELECT conversation_id, seq, version, author_id, nonce, body, %s FROM new
+        SELECT conversation_id, seq, version, author_id, nonce, body, created_at FROM new
     ), raised AS (
         UPDATE conversations SET version = newest.version, last_seq = newest.seq
         FROM (SELECT conversation_id, max(version) AS version, max(seq) AS seq FROM new GROUP BY 1) AS newest
         WHERE conversations.id = newest.conversation_id
     ), reading AS (
-        UPDATE participants SET active_at = %s, read_seq = greatest(read_seq, own.seq)
+        UPDATE participants SET active_at = own.created_at, read_seq = greatest(read_seq, own.seq)
         FROM (
-            SELECT conversation_id, user_id, max(seq) AS seq FROM (
-                SELECT conversation_id, author_id AS user_id, seq FROM new
-                UNION ALL SELECT conversation_id, recipient_id, 0 FROM new
+            SELECT conversation_id, user_id, max(seq) AS seq, max(created_at) AS created_at FROM (
+                SELECT conversation_id, author_id AS user_id, seq, created_at FROM new
+                UNION ALL SELECT conversation_id, recipient_id, 0, created_at FROM new
             ) AS shown GROUP BY 1, 2
         ) AS own
         WHERE participants.conversation_id = own.conversation_id AND participants.user_id = own.user_id
@@ -80,9 +84,13 @@ WRITE = """
         WHERE notifications.attempts = 0 AND (SELECT token FROM users WHERE users.id = notifications.user_id) = 0
         RETURNING id, due_at
     )
-    SELECT conversation_id, user_id, read_seq, NULL FROM reading
-    UNION ALL SELECT NULL, NULL, NULL, id FROM telling WHERE due_at <= now()
+    SELECT 'new', place, seq, version, NULL, created_at FROM new
+    UNION ALL SELECT 'known', place, seq, version, body, created_at FROM known
+    UNION ALL SELECT 'read', conversation_id, user_id, read_seq, NULL, NULL FROM reading
+    UNION ALL SELECT 'due', id, NULL, NULL, NULL, NULL FROM telling WHERE due_at <= now()
 """
+# What is planned for the arrays at hand is no better than what was planned once, and takes as long as the writing.
+PLAN = "SET plan_cache_mode = force_generic_plan"
 
 
 @dataclass(slots=True)
@@ -95,44 +103,37 @@ class Draft:
     nonce: str
     posted: asyncio.Future[Posted] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
-
-@dataclass(slots=True)
-class Written:
-    """What a transaction did: every draft's message, the new ones among them, and who is to be told."""
-
-    posted: list[Posted] = field(default_factory=list)
-    new: list[Posted] = field(default_factory=list)
-    read: dict[tuple[int, int], int] = field(default_factory=dict)
-    due_notifications: list[int] = field(default_factory=list)
+    @property
+    def recipient_id(self) -> int:
+        return self.pair.other(self.author_id).id
 
     @property
-    def rows(self) -> list[tuple[Any, ...]]:
-        """The new messages as WRITE takes them."""
-        return [
-            (p.pair.id, p.seq, p.version, p.author_id, p.pair.other(p.author_id).id, p.nonce, p.body) for p in self.new
-        ]
+    def key(self) -> tuple[int, int, str]:
+        """What makes two sends the same message."""
+        return self.pair.id, self.author_id, self.nonce
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What stands in PostgreSQL once the conversations are locked."""
+class Written:
+    """What a transaction did: the drafts that it was asked for, and the rows with which PostgreSQL answered."""
 
-    heads: dict[int, tuple[int, int]]
-    """By conversation, its version and its last `seq`."""
-    known: dict[tuple[int, int, str], tuple[Any, ...]]
-    """By conversation, author and nonce, what a draft's message already is."""
-    now: datetime
+    batch: Sequence[Draft]
+    sent: Sequence[Draft]
+    """Those of the batch that PostgreSQL was given: each message once."""
+    rows: Sequence[tuple[Any, ...]]
 
 
 class Writer:
-    """One per process. `announce` is called after each commit, before the authors have their answer."""
+    """One per process. While PostgreSQL has one batch, the one before it is announced, and its authors answered."""
 
-    def __init__(self, engine: AsyncEngine, announce: Callable[[Written], None]) -> None:
+    def __init__(self, engine: AsyncEngine, hub: Hub, relay: Relay) -> None:
         self._engine = engine
-        self._announce = announce
+        self._hub = hub
+        self._relay = relay
         self._drafts: deque[Draft] = deque()
         self._more = asyncio.Event()
-        self._connection: EngineConnection | None = None
+        self._written: asyncio.Queue[Written] = asyncio.Queue(1)
+        self._line: Line | None = None
 
     async def write(self, pair: Pair, author_id: int, body: str, nonce: str) -> Posted:
         """The message once it is committed; a nonce that was there before gives the message it gave then.
@@ -149,7 +150,7 @@ class Writer:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         try:
-            async with background.loops(self._write_forever):
+            async with background.loops(self._write_forever, self._answer_forever):
                 yield
         finally:
             await self._disconnect()
@@ -163,9 +164,10 @@ class Writer:
             await self._settle(batch)
 
     async def _settle(self, batch: Sequence[Draft]) -> None:
-        """Write the batch and answer its authors; one bad message takes no other with it."""
+        """Write the batch, or refuse it; one bad message takes no other with it."""
+        sent = list({draft.key: draft for draft in batch}.values())
         try:
-            written = await self._commit(batch)
+            rows = await self._commit(sent)
         except Exception as error:
             if isinstance(error, UNAVAILABLE):
                 refused = Refused("Knock cannot keep messages at the moment.", retry=True, cause="database")
@@ -180,100 +182,86 @@ class Writer:
                 if not draft.posted.done():
                     draft.posted.set_exception(refused)
             return
-        metrics.BATCH.observe(len(batch))
-        metrics.MESSAGES.inc(len(written.new))
-        self._announce(written)
-        for draft, posted in zip(batch, written.posted, strict=True):
-            if not draft.posted.done():  # the page may have gone, and its view been cancelled
-                draft.posted.set_result(posted)
+        await self._written.put(Written(batch, sent, rows))
 
-    async def _commit(self, batch: Sequence[Draft]) -> Written:
-        """One transaction, in two round trips."""
-        is_kept = self._connection is not None
+    async def _answer_forever(self) -> None:
+        while True:
+            await self._answer(await self._written.get())
+
+    async def _answer(self, written: Written) -> None:
+        """Tell everybody whom it concerns, in the order of commits."""
+        posted_by_key: dict[tuple[int, int, str], Posted] = {}
+        new: dict[int, list[Posted]] = defaultdict(list)
+        read: dict[tuple[int, int], int] = {}
+        due = []
+        for row in written.rows:
+            match row:
+                case "new", place, seq, version, _, created_at:
+                    draft = written.sent[place - 1]
+                    posted = _posted(draft, seq, version, draft.body, created_at, is_new=True)
+                    posted_by_key[draft.key] = posted
+                    new[draft.pair.id].append(posted)
+                case "known", place, seq, version, body, created_at:
+                    draft = written.sent[place - 1]
+                    posted_by_key[draft.key] = _posted(draft, seq, version, body, created_at, is_new=False)
+                case "read", conversation_id, user_id, read_seq, *_:
+                    read[conversation_id, user_id] = read_seq
+                case "due", notification_id, *_:
+                    due.append(notification_id)
+        metrics.BATCH.observe(len(written.batch))
+        metrics.MESSAGES.inc(sum(map(len, new.values())))
+        for number, added in enumerate(new.values()):
+            if number % TURN == 0:
+                await asyncio.sleep(0)  # the sockets have their turn, and PostgreSQL the next batch
+            messages.announce(self._hub, self._relay, sorted(added, key=lambda posted: posted.seq), read)
+        self._relay.enqueue(due)
+        for draft in written.batch:
+            if not draft.posted.done():  # the page may have gone, and its view been cancelled
+                draft.posted.set_result(posted_by_key[draft.key])
+
+    async def _commit(self, sent: Sequence[Draft]) -> list[tuple[Any, ...]]:
+        """One transaction, in one round trip."""
+        kept = self._line
         try:
             async with asyncio.timeout(TIMEOUT):
-                postgres = await self._connect()
                 try:
-                    found = await _lock(postgres, batch)
+                    return await _write(await self._connected(), sent)
                 except UNAVAILABLE:
-                    if not (is_kept and postgres.closed):
+                    if kept is None or not kept.postgres.closed:
                         raise
-                    # PostgreSQL was restarted since the last batch, and nothing of this one is written yet.
+                    # PostgreSQL was restarted since the last batch. Should this one have been committed before the
+                    # connection broke, its nonces are known now.
                     await self._disconnect()
-                    postgres = await self._connect()
-                    found = await _lock(postgres, batch)
-                return await _write(postgres, batch, found)
+                    return await _write(await self._connected(), sent)
         except BaseException:
             await self._disconnect()  # whatever state it was left in
             raise
 
-    async def _connect(self) -> AsyncConnection[Any]:
-        """The writer's own connection: taking one from the pool costs more than a small transaction."""
-        if self._connection is None:
-            self._connection = await self._engine.connect()
-        raw = await self._connection.get_raw_connection()
-        return raw.driver_connection  # type: ignore[return-value]
+    async def _connected(self) -> AsyncConnection[Any]:
+        """The writer's own connection."""
+        if self._line is None:
+            self._line = await Line.open(self._engine)
+            await self._line.postgres.execute(PLAN)
+            await self._line.postgres.commit()
+        return self._line.postgres
 
     async def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.invalidate()
-            await connection.close()
+        line, self._line = self._line, None
+        if line is not None:
+            await line.drop()
 
 
-async def _lock(postgres: AsyncConnection[Any], batch: Sequence[Draft]) -> Found:
-    """Lock the conversations."""
-    ids = sorted({draft.pair.id for draft in batch})
-    keys = [(draft.pair.id, draft.author_id, draft.nonce) for draft in batch]
+async def _write(postgres: AsyncConnection[Any], sent: Sequence[Draft]) -> list[tuple[Any, ...]]:
+    rows = [(draft.pair.id, draft.author_id, draft.recipient_id, draft.nonce, draft.body) for draft in sent]
+    columns = [list(column) for column in zip(*rows, strict=True)]
     async with postgres.pipeline():
-        locking = await postgres.execute(LOCK, [ids])
-        knowing = await postgres.execute(KNOWN, _columns(keys))
-        heads = {row[0]: (row[1], row[2]) for row in await locking.fetchall()}
-        rows = await knowing.fetchall()
-    return Found(heads, {row[1:4]: row[4:] for row in rows}, now=rows[0][0])
-
-
-async def _write(postgres: AsyncConnection[Any], batch: Sequence[Draft], found: Found) -> Written:
-    """Insert what is new, and commit."""
-    written = _allot(batch, found)
-    if written.new:
-        async with postgres.pipeline():
-            writing = await postgres.execute(WRITE, [*_columns(written.rows), found.now, found.now])
-            await postgres.commit()
-            for conversation_id, user_id, read_seq, notification_id in await writing.fetchall():
-                if notification_id is None:
-                    written.read[conversation_id, user_id] = read_seq
-                else:
-                    written.due_notifications.append(notification_id)
-    else:
-        await postgres.rollback()
-    return written
-
-
-def _allot(batch: Sequence[Draft], found: Found) -> Written:
-    """Give each draft its `seq` and `version`, or the message that its nonce already is."""
-    written, heads = Written(), found.heads
-    posted_by_key: dict[tuple[int, int, str], Posted] = {}
-    for draft in batch:
-        key = (draft.pair.id, draft.author_id, draft.nonce)
-        posted = posted_by_key.get(key)
-        if posted is None and key in found.known:
-            posted = _posted(draft, *found.known[key], is_new=False)
-        elif posted is None:
-            version, seq = heads[draft.pair.id]
-            heads[draft.pair.id] = (version + 1, seq + 1)
-            posted = _posted(draft, seq + 1, version + 1, draft.body, found.now, is_new=True)
-            written.new.append(posted)
-        posted_by_key[key] = posted
-        written.posted.append(posted)
-    return written
+        await postgres.execute(LOCK, [columns[0]])
+        writing = await postgres.execute(WRITE, columns)
+        await postgres.commit()
+        return await writing.fetchall()
 
 
 def _posted(draft: Draft, seq: int, version: int, body: str, created_at: datetime, *, is_new: bool) -> Posted:
     pair, author_id, nonce = draft.pair, draft.author_id, draft.nonce
     html = fragments.message(pair, seq, version, author_id, nonce, body, created_at)
-    return Posted(pair, author_id, nonce, body, seq, version, created_at, html, is_new)
-
-
-def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]
+    return Posted(pair, author_id, body, seq, version, created_at, html, is_new)
