@@ -93,6 +93,28 @@ def test_a_nonce_that_was_sent_before_is_answered_with_its_message(alice: Person
         assert his.hears_nothing_for(0.3)
 
 
+def test_a_message_that_was_kept_but_not_announced_is_announced_when_it_is_sent_again(
+    alice: Person, bob: Person, postgres: psycopg.Connection
+) -> None:
+    first = alice.post("bob", "This one told everybody.", nonce="first")
+    with alice.socket() as hers, bob.socket() as his:
+        # As a process leaves it that is killed between the commit and the announcement.
+        postgres.execute(
+            "INSERT INTO messages SELECT conversation_id, 2, 2, author_id, 'second', 'This one did not.',"
+            " now() - interval '5 seconds' FROM messages"
+        )
+        postgres.execute("UPDATE conversations SET version = 2, last_seq = 2")
+
+        hers.write("bob", "This one did not.", nonce="second")
+
+        for tab in (hers, his):
+            frame = tab.frame()
+            assert frame.select_one("[data-nonce=second]")
+            assert "This one did not." in frame.select("[hx-target='#chats']")[0].get_text()
+        assert hers.message().nonce == "second"  # the answer to the page that asked
+    assert first.status_code == 303
+
+
 @pytest.mark.parametrize(
     ("to", "body", "said"),
     [

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from web import fragments, metrics
+from web import conversations, fragments, metrics
 from web.cache import LENGTH, Cache, Change, Latest
 from web.conversations import Entry, Pair
 from web.db import Sessions
@@ -92,6 +92,18 @@ def announce(hub: "Hub", relay: "Relay", added: Sequence[Posted], read: dict[tup
         hub.publish(person.id, last.swap + fragments.entry_swap(fragments.entry(chat)))
     after = Latest(last.version, last.seq, [posted.html for posted in added])
     relay.append(Change(pair.id, first.version - 1, after))
+
+
+async def announce_again(db: Sessions, hub: "Hub", posted: Posted) -> None:
+    """Tell both participants' pages of a message that its author sent again a while after it was kept.
+
+    Whoever kept it then cannot have said so, to its author at least: the answer to the commit was lost, or the process.
+    """
+    for person in (posted.pair.low, posted.pair.high):
+        async with db() as asking:
+            chat = await conversations.entry(asking, person.id, posted.pair.id)
+        if chat is not None:
+            hub.publish(person.id, posted.swap + fragments.entry_swap(fragments.entry(chat)))
 
 
 class Latests:

@@ -50,7 +50,7 @@ async def running(settings: Settings) -> AsyncIterator[Mapping[str, Any]]:
         reader = Reader(engine)
         relay = Relay(redis)
         hub = Hub(redis, relay, db)
-        writer = Writer(engine, hub, relay)
+        writer = Writer(engine, db, hub, relay)
         for part in (reader, relay, hub, writer):
             await stack.enter_async_context(part.running())
         yield {

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from web import background, fragments, messages, metrics
 from web.conversations import Pair
-from web.db import UNAVAILABLE, Line
+from web.db import UNAVAILABLE, Line, Sessions
 from web.hub import Hub
 from web.messages import Posted, Refused
 from web.relay import Relay
@@ -85,7 +85,8 @@ WRITE = """
         RETURNING id, due_at
     )
     SELECT 'new', place, seq, version, NULL, created_at FROM new
-    UNION ALL SELECT 'known', place, seq, version, body, created_at FROM known
+    UNION ALL SELECT CASE WHEN created_at < clock_timestamp() - interval '1 second' THEN 'again' ELSE 'known' END,
+        place, seq, version, body, created_at FROM known
     UNION ALL SELECT 'read', conversation_id, user_id, read_seq, NULL, NULL FROM reading
     UNION ALL SELECT 'due', id, NULL, NULL, NULL, NULL FROM telling WHERE due_at <= now()
 """
@@ -126,8 +127,9 @@ class Written:
 class Writer:
     """One per process. While PostgreSQL has one batch, the one before it is announced, and its authors answered."""
 
-    def __init__(self, engine: AsyncEngine, hub: Hub, relay: Relay) -> None:
+    def __init__(self, engine: AsyncEngine, db: Sessions, hub: Hub, relay: Relay) -> None:
         self._engine = engine
+        self._db = db
         self._hub = hub
         self._relay = relay
         self._drafts: deque[Draft] = deque()
@@ -193,7 +195,7 @@ class Writer:
         posted_by_key: dict[tuple[int, int, str], Posted] = {}
         new: dict[int, list[Posted]] = defaultdict(list)
         read: dict[tuple[int, int], int] = {}
-        due = []
+        due, again = [], []
         for row in written.rows:
             match row:
                 case "new", place, seq, version, _, created_at:
@@ -201,9 +203,12 @@ class Writer:
                     posted = _posted(draft, seq, version, draft.body, created_at, is_new=True)
                     posted_by_key[draft.key] = posted
                     new[draft.pair.id].append(posted)
-                case "known", place, seq, version, body, created_at:
+                case "known" | "again" as kind, place, seq, version, body, created_at:
                     draft = written.sent[place - 1]
-                    posted_by_key[draft.key] = _posted(draft, seq, version, body, created_at, is_new=False)
+                    posted = _posted(draft, seq, version, body, created_at, is_new=False)
+                    posted_by_key[draft.key] = posted
+                    if kind == "again":
+                        again.append(posted)
                 case "read", conversation_id, user_id, read_seq, *_:
                     read[conversation_id, user_id] = read_seq
                 case "due", notification_id, *_:
@@ -215,6 +220,9 @@ class Writer:
                 await asyncio.sleep(0)  # the sockets have their turn, and PostgreSQL the next batch
             messages.announce(self._hub, self._relay, sorted(added, key=lambda posted: posted.seq), read)
         self._relay.enqueue(due)
+        with suppress(*UNAVAILABLE):  # then its author sends it once more
+            for posted in again:
+                await messages.announce_again(self._db, self._hub, posted)
         for draft in written.batch:
             if not draft.posted.done():  # the page may have gone, and its view been cancelled
                 draft.posted.set_result(posted_by_key[draft.key])
