@@ -71,7 +71,7 @@ def sessions(engine: AsyncEngine) -> Sessions:
 class Line:
     """A connection that is kept, since taking one from the pool costs more than a small transaction.
 
-    SQLAlchemy's, to give it back by, and the driver's, to ask.
+    Each statement on it is a transaction. SQLAlchemy's, to give it back by, and the driver's, to ask.
     """
 
     kept: AsyncConnection
@@ -80,6 +80,7 @@ class Line:
     @classmethod
     async def open(cls, engine: AsyncEngine) -> Self:
         kept = await engine.connect()
+        await kept.execution_options(isolation_level="AUTOCOMMIT")
         raw = await kept.get_raw_connection()
         return cls(kept, raw.driver_connection)  # type: ignore[arg-type]
 

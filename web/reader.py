@@ -48,7 +48,7 @@ class Reader:
                     if not line.postgres.closed:
                         raise
                     # PostgreSQL was restarted since the last question.
-            return await self._ask(await self._connect(), question.text, given)
+            return await self._ask(await Line.open(self._engine), question.text, given)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -57,11 +57,6 @@ class Reader:
         finally:
             while self._idle:
                 await self._idle.pop().kept.close()
-
-    async def _connect(self) -> Line:
-        line = await Line.open(self._engine)
-        await line.kept.execution_options(isolation_level="AUTOCOMMIT")
-        return line
 
     async def _ask(self, line: Line, text: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
         try:

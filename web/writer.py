@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from psycopg import AsyncConnection
+from psycopg.errors import UniqueViolation
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from web import background, fragments, messages, metrics
@@ -35,25 +35,26 @@ TURN = 16
 TIMEOUT = 5
 """Seconds for one transaction."""
 
-LOCK = """
-    SELECT FROM conversations WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE
-"""
-# A statement of its own after the locks: it sees everything that was committed before they were granted. One for all
-# the rest, since each has its price. Whoever writes has read what stands above. The conflict of a notification locks
-# the row that waits, though it may change nothing: else its actor could read the messages just before these are
-# committed, and nobody would tell of them. It comes due at once for somebody who logged out meanwhile; for somebody
-# who wants to be told when away, the actor found out how long that takes.
+# One statement, which is a transaction by itself, since each has its price. It finds out what was committed while it
+# waited for its locks: a locked row is read as it is then, and a message that is looked for in vain cannot be inserted
+# twice. Whoever writes has read what stands above. The conflict of a notification locks the row that waits, though it
+# may change nothing: else its actor could read the messages just before these are committed, and nobody would tell of
+# them. It comes due at once for somebody who logged out meanwhile; for somebody who wants to be told when away, the
+# actor found out how long that takes.
 WRITE = """
     WITH sent AS MATERIALIZED (
         SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[])
         WITH ORDINALITY AS sent (conversation_id, author_id, recipient_id, nonce, body, place)
+    ), locked AS MATERIALIZED (
+        SELECT id, last_seq, version FROM conversations WHERE id IN (SELECT conversation_id FROM sent)
+        ORDER BY id FOR NO KEY UPDATE
     ), known AS MATERIALIZED (
         SELECT place, seq, version, messages.body, created_at
         FROM sent JOIN messages USING (conversation_id, author_id, nonce)
     ), new AS MATERIALIZED (
         SELECT sent.*, last_seq + row_number() OVER later AS seq, version + row_number() OVER later AS version,
             (SELECT clock_timestamp()) AS created_at
-        FROM sent JOIN conversations ON conversations.id = conversation_id
+        FROM sent JOIN locked ON locked.id = conversation_id
         WHERE place NOT IN (SELECT place FROM known)
         WINDOW later AS (PARTITION BY conversation_id ORDER BY place)
     ), inserted AS (
@@ -90,8 +91,9 @@ WRITE = """
     UNION ALL SELECT 'read', conversation_id, user_id, read_seq, NULL, NULL FROM reading
     UNION ALL SELECT 'due', id, NULL, NULL, NULL, NULL FROM telling WHERE due_at <= now()
 """
-# What is planned for the arrays at hand is no better than what was planned once, and takes as long as the writing.
-PLAN = "SET plan_cache_mode = force_generic_plan"
+# Planned once, for arrays and tables of any size: planning takes as long as writing, and what is planned while the
+# tables are empty would read them from end to end when they are full.
+PLAN = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off"
 
 
 @dataclass(slots=True)
@@ -103,10 +105,6 @@ class Draft:
     body: str
     nonce: str
     posted: asyncio.Future[Posted] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-
-    @property
-    def recipient_id(self) -> int:
-        return self.pair.other(self.author_id).id
 
     @property
     def key(self) -> tuple[int, int, str]:
@@ -229,44 +227,42 @@ class Writer:
 
     async def _commit(self, sent: Sequence[Draft]) -> list[tuple[Any, ...]]:
         """One transaction, in one round trip."""
+        columns: list[list[Any]] = [
+            [draft.pair.id for draft in sent],
+            [draft.author_id for draft in sent],
+            [draft.pair.other(draft.author_id).id for draft in sent],
+            [draft.nonce for draft in sent],
+            [draft.body for draft in sent],
+        ]
         kept = self._line
         try:
             async with asyncio.timeout(TIMEOUT):
                 try:
-                    return await _write(await self._connected(), sent)
+                    return await self._ask(columns)
+                except UniqueViolation:
+                    # Another process committed one of them while this one waited for the lock: now it is known.
+                    return await self._ask(columns)
                 except UNAVAILABLE:
                     if kept is None or not kept.postgres.closed:
                         raise
                     # PostgreSQL was restarted since the last batch. Should this one have been committed before the
                     # connection broke, its nonces are known now.
                     await self._disconnect()
-                    return await _write(await self._connected(), sent)
+                    return await self._ask(columns)
         except BaseException:
             await self._disconnect()  # whatever state it was left in
             raise
 
-    async def _connected(self) -> AsyncConnection[Any]:
-        """The writer's own connection."""
+    async def _ask(self, columns: list[list[Any]]) -> list[tuple[Any, ...]]:
         if self._line is None:
             self._line = await Line.open(self._engine)
             await self._line.postgres.execute(PLAN)
-            await self._line.postgres.commit()
-        return self._line.postgres
+        return await (await self._line.postgres.execute(WRITE, columns)).fetchall()
 
     async def _disconnect(self) -> None:
         line, self._line = self._line, None
         if line is not None:
             await line.drop()
-
-
-async def _write(postgres: AsyncConnection[Any], sent: Sequence[Draft]) -> list[tuple[Any, ...]]:
-    rows = [(draft.pair.id, draft.author_id, draft.recipient_id, draft.nonce, draft.body) for draft in sent]
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    async with postgres.pipeline():
-        await postgres.execute(LOCK, [columns[0]])
-        writing = await postgres.execute(WRITE, columns)
-        await postgres.commit()
-        return await writing.fetchall()
 
 
 def _posted(draft: Draft, seq: int, version: int, body: str, created_at: datetime, *, is_new: bool) -> Posted:
