@@ -21,8 +21,9 @@ LENGTH = 50
 SECONDS = 7 * 86400
 """A list that nobody opens goes by itself; a key with an end may also be evicted by `volatile-lru`."""
 
-# Another template is another list: after an upgrade nobody is shown what the older one rendered.
-_RELEASE = hashlib.sha256(fragments.source("_message.html").encode()).hexdigest()[:8]
+# Other templates are another list: after an upgrade nobody is shown what the older ones rendered.
+_SOURCE = fragments.source("_message.html") + fragments.source("_time.html")
+_RELEASE = hashlib.sha256(_SOURCE.encode()).hexdigest()[:8]
 
 # KEYS: the lists. ARGV: LENGTH, SECONDS, then for each list the version before, the new head, the new version, how many
 # new messages, and these. A list that missed a change is dropped, for a reader to fill again.
@@ -65,12 +66,17 @@ class Latest:
 
     version: int
     last_seq: int
-    messages: Sequence[Markup]
+    messages: Sequence[str]
 
     @property
     def first_seq(self) -> int:
         """The oldest one's; there is no gap, since `seq` has none."""
         return self.last_seq - len(self.messages) + 1
+
+    @property
+    def html(self) -> Markup:
+        # Our own template rendered each of them, and escaped what a user wrote.
+        return Markup("\n".join(self.messages))  # noqa: S704
 
     @property
     def head(self) -> str:
@@ -111,8 +117,7 @@ class Cache:
             metrics.CACHE.labels("stale").inc()
             return None
         metrics.CACHE.labels("hit").inc()
-        # What `fill` and `append` kept is what our own template rendered, escaped then.
-        return Latest(held, last_seq, [Markup(message) for message in cached[1:]])  # noqa: S704
+        return Latest(held, last_seq, cached[1:])
 
     async def fill(self, conversation_id: int, latest: Latest) -> None:
         """Keep the list, unless Redis holds a later one."""

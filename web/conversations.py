@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import BigInteger, Select, bindparam, case, func, select, tuple_, update
@@ -63,12 +64,18 @@ class Entry:
     @property
     def order(self) -> int:
         """Microseconds since 1970: the newest chat has the highest."""
-        return (self.active_at - EPOCH) // timedelta(microseconds=1)
+        return _microseconds(self.active_at)
 
     @property
     def place(self) -> str:
         """Where the chat stands in the list, for the page that follows it: messages of one commit have one time."""
         return f"{self.order}-{self.conversation_id}"
+
+
+# The messages of one transaction have one moment.
+@lru_cache(256)
+def _microseconds(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(microseconds=1)
 
 
 def _entries() -> Select[*tuple[Any, ...]]:
@@ -104,7 +111,7 @@ _BEFORE = tuple_(bindparam("active_at", type_=Moment), bindparam("conversation_i
 NEWEST = Question(_NEWEST)
 FURTHER = Question(_NEWEST.where(tuple_(Participant.active_at, Participant.conversation_id) < _BEFORE))
 WHERE = Question(
-    select(Conversation.version, Participant.read_seq)
+    select(Conversation.version, Conversation.last_seq - Participant.read_seq)
     .join(Participant, Participant.conversation_id == Conversation.id)
     .where(
         Conversation.id == bindparam("conversation_id", type_=BigInteger),
@@ -185,9 +192,9 @@ async def entry(db: AsyncSession, me: int, conversation_id: int) -> Entry | None
 
 
 async def where(reader: Reader, me: int, conversation_id: int) -> tuple[int, int]:
-    """The conversation's version, and how far this user has read."""
-    [(version, read_seq)] = await reader.ask(WHERE, me=me, conversation_id=conversation_id)
-    return version, read_seq
+    """The conversation's version, and how many messages this user has not read."""
+    [(version, unread)] = await reader.ask(WHERE, me=me, conversation_id=conversation_id)
+    return version, unread
 
 
 async def mark_read(db: AsyncSession, me: int, conversation_id: int, version: int) -> bool:

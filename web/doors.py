@@ -5,27 +5,28 @@ Pure ASGI, since a BaseHTTPMiddleware never sees a WebSocket.
 
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
-HEADERS = {
-    "Content-Security-Policy": "; ".join(
-        (
-            "default-src 'self'",
-            "base-uri 'none'",
-            "form-action 'self'",
-            "frame-ancestors 'none'",
-            "object-src 'none'",
-        )
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-}
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+        "object-src 'none'",
+    )
+)
+HEADERS = (
+    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+)
 
 MAX_BODY = 256 * 1024
 """Bytes that a form may have: what is too long for a message still comes back in its composer, and so is not lost."""
@@ -42,20 +43,20 @@ class Doors:
             await self._app(scope, receive, send)
             return
 
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
-                headers.setdefault("Cache-Control", _cache_control(scope))
-            await send(message)
-
         headers = Headers(scope=scope)
         if scope["type"] == "websocket":
             if _is_foreign(headers):
                 await send({"type": "websocket.close", "code": 4403})
-                return
-        elif scope["method"] not in SAFE_METHODS:
+            else:
+                await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *HEADERS, (b"cache-control", _cache_control(scope))]
+            await send(message)
+
+        if scope["method"] not in SAFE_METHODS:
             if _is_cross_site(headers):
                 answer = PlainTextResponse("This came from another site's page, so it was not done.", 403)
                 await answer(scope, receive, send_with_headers)
@@ -67,11 +68,11 @@ class Doors:
         await self._app(scope, receive, send_with_headers)
 
 
-def _cache_control(scope: Scope) -> str:
+def _cache_control(scope: Scope) -> bytes:
     """Pages are for one pair of eyes; a file whose address names its content never changes there."""
     if not scope["path"].startswith("/static/"):
-        return "no-store"
-    return "public, max-age=31536000, immutable" if scope["query_string"].startswith(b"v=") else "no-cache"
+        return b"no-store"
+    return b"public, max-age=31536000, immutable" if scope["query_string"].startswith(b"v=") else b"no-cache"
 
 
 def _is_cross_site(headers: Headers) -> bool:

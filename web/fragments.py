@@ -95,19 +95,16 @@ def asset(path: str) -> str:
 
 # The messages of one transaction have one moment, and each of them is shown three times.
 @lru_cache(256)
-def _iso(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def _time(moment: datetime) -> Markup:
+    """A moment in UTC, which stands there until the page knows the reader's own time zone."""
+    there = moment.astimezone(UTC)
+    return _macro("_time.html", "time")(there.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), there.strftime("%-d %b %Y, %H:%M UTC"))
 
 
-@lru_cache(256)
-def _clock(moment: datetime) -> str:
-    """What stands there until the page knows the reader's own time zone."""
-    return moment.astimezone(UTC).strftime("%-d %b %Y, %H:%M UTC")
-
-
-def _hue(username: str) -> int:
-    """One of eight colours, always the same for a name."""
-    return sum(username.lower().encode()) % 8
+@lru_cache(4096)
+def _avatar(username: str) -> Markup:
+    """An initial in one of eight colours, always the same for a name."""
+    return _macro("_avatar.html", "avatar")(username, sum(username.lower().encode()) % 8)
 
 
 @cache
@@ -126,7 +123,7 @@ def _make_environment() -> Environment:
     )
     functions: dict[str, Any] = {"asset": asset}
     made.globals.update(functions)
-    made.filters.update(linkify=linkify, iso=_iso, clock=_clock, hue=_hue)
+    made.filters.update(linkify=linkify, time=_time, avatar=_avatar)
     return made
 
 

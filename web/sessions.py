@@ -4,6 +4,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
@@ -118,6 +119,7 @@ def _row_id(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
+@lru_cache(1)
 def _signer(settings: Settings) -> URLSafeTimedSerializer:
     # itsdangerous signs with the last key of the list; the settings name the newest first.
     return URLSafeTimedSerializer(list(reversed(settings.secret_keys)), salt="knock.session")

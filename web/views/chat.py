@@ -1,6 +1,7 @@
 """The chat list and the chat window."""
 
 import logging
+from dataclasses import replace
 from secrets import token_urlsafe
 from urllib.parse import urlencode
 
@@ -106,13 +107,15 @@ async def _window(
 ) -> HTMLResponse:
     """The chat, with what could not be sent still in its composer; `older` shows that instead of the latest."""
     reader = request.state.reader
-    version, read_seq = await conversations.where(reader, me.id, pair.id)
+    entries = await conversations.listed(reader, me.id)
+    here = next((chat for chat in entries if chat.conversation_id == pair.id), None)
+    version, unread = (here.version, here.unread) if here else await conversations.where(reader, me.id, pair.id)
     latest = older or await request.state.latests.of(pair, version)
-    if older is None and read_seq < latest.last_seq:
+    if older is None and (unread or latest.version > version):
         async with request.state.db() as db:
             await conversations.mark_read(db, me.id, pair.id, latest.version)
             await db.commit()
-    entries = await conversations.listed(reader, me.id)
+        entries = [replace(chat, unread=0) if chat is here else chat for chat in entries]
     return pages.render(
         "chat.html",
         status,
