@@ -27,22 +27,31 @@ class Presence:
 AWAY = Presence(in_view=False, live_for=0.0)
 
 
+# KEYS: each user's two. ARGV: the process, when its word ends, LIVE_SECONDS, VIEW_SECONDS, then whether each user
+# looks. One call, since a crowd comes and goes at once.
+REFRESH = """
+for at = 1, #KEYS, 2 do
+    redis.call('SET', KEYS[at], 1, 'EX', ARGV[3])
+    if ARGV[4 + (at + 1) / 2] == '1' then
+        redis.call('ZADD', KEYS[at + 1], ARGV[2], ARGV[1])
+        redis.call('EXPIRE', KEYS[at + 1], ARGV[4])
+    else
+        redis.call('ZREM', KEYS[at + 1], ARGV[1])
+    end
+end
+"""
+
+
 async def refresh(redis: Redis, process_id: str, viewing: Mapping[int, bool]) -> None:
     """Each of these users had a tab at this process a moment ago; `viewing` says whether one of them is in view.
 
     To be said again every REFRESH_SECONDS, and at once when that changes or their last tab closes: their two minutes
     begin then. Raises RedisError while Redis is away; the leases then end by themselves.
     """
+    keys = [key for user_id in viewing for key in (_live(user_id), _view(user_id))]
     ends = time.time() + VIEW_SECONDS
-    async with redis.pipeline(transaction=False) as pipe:
-        for user_id, in_view in viewing.items():
-            pipe.set(_live(user_id), 1, ex=LIVE_SECONDS)
-            if in_view:
-                pipe.zadd(_view(user_id), {process_id: ends})
-                pipe.expire(_view(user_id), VIEW_SECONDS)
-            else:
-                pipe.zrem(_view(user_id), process_id)
-        await pipe.execute()
+    looks = map(int, viewing.values())
+    await redis.eval(REFRESH, len(keys), *keys, process_id, ends, LIVE_SECONDS, VIEW_SECONDS, *looks)
 
 
 async def look(redis: Redis, user_id: int) -> Presence:
