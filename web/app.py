@@ -1,5 +1,6 @@
 """The site: every address it has, and what stands before them."""
 
+import gc
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -36,11 +37,17 @@ routes = [
     Mount("/static", StaticFiles(directory=fragments.STATIC)),
 ]
 
+GARBAGE = (20_000, 50, 100)
+"""New objects between two looks for cycles among the youngest; how many of those until the older have their turn."""
+
 
 def from_environment() -> Starlette:
     """The site of a web process."""
     chosen = settings.load()
     log.configure(chosen)
+    # What stands here stays. Beyond it, thousands of open sockets are no reason to look at all of them ever again.
+    gc.freeze()
+    gc.set_threshold(*GARBAGE)
     return make_app(chosen)
 
 
