@@ -1,11 +1,15 @@
 """The supervisor of the web processes: what dies is replaced, soon, whenever it dies."""
 
 import time
+from contextlib import ExitStack
 
 import psutil
 
 from tests import site as sites
 from tests.site import eventually
+
+KILLED, RESTART = 1006, 1012
+"""The close codes of a process that was killed, and of one that has its pages come back."""
 
 
 def test_a_process_that_dies_while_it_starts_keeps_no_other_from_being_replaced(environ: dict[str, str]) -> None:
@@ -25,6 +29,18 @@ def test_a_process_that_dies_while_it_starts_keeps_no_other_from_being_replaced(
 
         eventually(lambda: len(_web(supervisor)) == 2 and not {*old, starting} & set(_web(supervisor)))
         eventually(lambda: site.client().get("/livez").status_code == 200)
+
+
+def test_the_pages_of_the_other_processes_catch_up_with_what_one_that_died_did_not_tell_them(
+    environ: dict[str, str],
+) -> None:
+    with sites.running(environ) as site, ExitStack() as stack:
+        alice = site.person("alice")
+        tabs = [stack.enter_context(alice.socket()) for _ in range(12)]
+
+        site.workers[0].kill()
+
+        assert {tab.close_code() for tab in tabs} == {KILLED, RESTART}
 
 
 def _web(supervisor: psutil.Process) -> list[psutil.Process]:

@@ -38,7 +38,8 @@ Frame = tuple[int, str]
 class Relay:
     """Hands over to Redis, behind the caller's back."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, missed: bool = False) -> None:
+        """`missed`: frames of this process, or of the one before it, may be lost already."""
         self.process_id = secrets.token_hex(8)
         self._store = store
         self._frames: list[Frame] = []
@@ -46,7 +47,9 @@ class Relay:
         self._task_ids: list[int] = []
         self._more = asyncio.Event()
         self._more_tasks = asyncio.Event()
-        self._missed = False
+        self._missed = missed
+        if missed:
+            self._more.set()
 
     def publish(self, frame: Frame) -> None:
         """Leave a frame for the other processes."""

@@ -12,6 +12,9 @@ T = TypeVar("T")
 
 SECRET_KEY_BYTES = 32
 
+AFTER_CRASH = "KNOCK_AFTER_CRASH"
+"""Set by the supervisor, for a web process in place of one that ended without being told to."""
+
 
 class BadSetting(Exception):
     """A variable of the environment that Knock cannot start with; the text is for the operator."""

@@ -1,5 +1,6 @@
 """The parts that one web process is made of: opened when it starts, found at `request.state`, closed when it ends."""
 
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -15,7 +16,7 @@ from web.limiter import Limiter
 from web.messages import Latests
 from web.reader import Reader
 from web.relay import Relay
-from web.settings import Settings
+from web.settings import AFTER_CRASH, Settings
 from web.store import Store
 from web.writer import Writer
 
@@ -48,7 +49,7 @@ async def running(settings: Settings) -> AsyncIterator[Mapping[str, Any]]:
         redis = await stack.enter_async_context(store.connect(settings.redis_url))
         db = database.sessions(engine)
         reader = Reader(engine)
-        relay = Relay(redis)
+        relay = Relay(redis, missed=AFTER_CRASH in os.environ)
         hub = Hub(redis, relay, db)
         writer = Writer(engine, db, hub, relay)
         for part in (reader, relay, hub, writer):

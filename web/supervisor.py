@@ -4,10 +4,13 @@ ended, and kind to the pages when processes are told to end.
 
 import asyncio
 import logging
+import os
 import socket
 
 import uvicorn
 from uvicorn.supervisors import multiprocess
+
+from web.settings import AFTER_CRASH
 
 log = logging.getLogger(__name__)
 
@@ -77,3 +80,9 @@ class Multiprocess(multiprocess.Multiprocess):
             process.terminate()
         for process in leaving:
             process.join()
+
+    def keep_subprocess_alive(self) -> None:
+        # Whoever died may have acknowledged messages without having told the other processes of them.
+        os.environ[AFTER_CRASH] = "yes"
+        super().keep_subprocess_alive()
+        del os.environ[AFTER_CRASH]
