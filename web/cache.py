@@ -7,8 +7,7 @@ higher version wins, and whoever reads compares it with the conversation's versi
 
 import hashlib
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from markupsafe import Markup
 
@@ -60,8 +59,7 @@ return 1
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Latest:
+class Latest(NamedTuple):
     """The latest messages of a conversation as PostgreSQL held them at `version`, rendered, oldest first."""
 
     version: int
@@ -83,8 +81,7 @@ class Latest:
         return f"{self.version}:{self.last_seq}"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """Messages that were added to the list that was at version `before`; `after` has only these."""
 
     conversation_id: int

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Select, bindparam, case, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
@@ -49,8 +49,7 @@ class Pair:
         return int(user_id == self.high.id)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A chat in somebody's list: with whom, its last line, and what they have not read."""
 
     conversation_id: int

@@ -41,6 +41,7 @@ class Hub:
         self._listening = asyncio.Event()
         self._to_tell: set[int] = set()
         self._telling = asyncio.Lock()
+        self._next_telling: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -145,15 +146,20 @@ class Hub:
             await self.tell_presence(list(self._sockets))
 
     async def tell_presence(self, users: Iterable[int]) -> None:
-        """Say that these users were here a moment ago, and which of them look at a tab of this process."""
+        """Say that these users were here a moment ago, and which of them look at a tab of this process.
+
+        All who come while Redis is being told share the next time; one that is cut meanwhile takes nobody else along.
+        """
         self._to_tell.update(users)
-        async with self._telling:
-            await asyncio.shield(self._tell())
+        if self._next_telling is None:
+            self._next_telling = asyncio.create_task(self._tell())
+        await asyncio.shield(self._next_telling)
 
     async def _tell(self) -> None:
-        viewing = {user: self._is_viewing(user) for user in self._to_tell}
-        self._to_tell.clear()
-        if viewing:
+        async with self._telling:
+            self._next_telling = None
+            viewing = {user: self._is_viewing(user) for user in self._to_tell}
+            self._to_tell.clear()
             await self._store.ask(presence.refresh(self._store.client, self._relay.process_id, viewing))
 
     async def _watch_sessions_forever(self) -> None:

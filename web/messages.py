@@ -3,9 +3,8 @@
 import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup
 from sqlalchemy import Select, select
@@ -38,8 +37,7 @@ class Refused(Exception):
         metrics.REFUSED.labels(cause).inc()
 
 
-@dataclass(frozen=True, slots=True)
-class Posted:
+class Posted(NamedTuple):
     """A message that PostgreSQL holds."""
 
     pair: Pair

@@ -32,6 +32,7 @@ class Socket:
         """Whether the page said that somebody looks at it."""
         self._websocket = websocket
         self._reader = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()  # to ask for it costs a system call
         self._frames: deque[str] = deque()
         self._sender: asyncio.Task[None] | None = None
         self._closer: asyncio.Task[None] | None = None
@@ -50,13 +51,13 @@ class Socket:
         self._frames.append(frame)
         # A task only while there is something to send: most sockets are idle, and a waiting task is memory.
         if self._sender is None or self._sender.done():
-            self._sender = asyncio.create_task(self._send())
+            self._sender = self._loop.create_task(self._send())
 
     def close(self, code: int) -> None:
         """End the socket; returns at once. Frames that wait are not sent: the page catches up when it is back."""
         if not self.closing:
             metrics.CUT.labels(code).inc()
-            self._closer = asyncio.create_task(self._close(code))
+            self._closer = self._loop.create_task(self._close(code))
 
     async def _send(self) -> None:
         try:

@@ -61,6 +61,8 @@ async def connect(url: str) -> AsyncIterator[Store]:
     client = redis.Redis.from_url(
         url,
         decode_responses=True,
+        # In the newer protocol redis-py writes out every message of pub/sub for its log, though nobody reads that.
+        protocol=2,
         socket_timeout=TIMEOUT,
         socket_connect_timeout=TIMEOUT,
         # A command whose answer was lost may have been carried out: trying again is the caller's to decide.

@@ -10,7 +10,7 @@ import logging
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -104,7 +104,7 @@ class Draft:
     author_id: int
     body: str
     nonce: str
-    posted: asyncio.Future[Posted] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    posted: asyncio.Future[Posted]
 
     @property
     def key(self) -> tuple[int, int, str]:
@@ -134,6 +134,7 @@ class Writer:
         self._more = asyncio.Event()
         self._written: asyncio.Queue[Written] = asyncio.Queue(1)
         self._line: Line | None = None
+        self._loop = asyncio.get_running_loop()  # to ask for it costs a system call
 
     async def write(self, pair: Pair, author_id: int, body: str, nonce: str) -> Posted:
         """The message once it is committed; a nonce that was there before gives the message it gave then.
@@ -142,7 +143,7 @@ class Writer:
         """
         if len(self._drafts) >= QUEUE:
             raise Refused("Too many messages are waiting right now.", retry=True, cause="queue")
-        draft = Draft(pair, author_id, body, nonce)
+        draft = Draft(pair, author_id, body, nonce, self._loop.create_future())
         self._drafts.append(draft)
         self._more.set()
         return await draft.posted

@@ -1,7 +1,6 @@
 """The chat list and the chat window."""
 
 import logging
-from dataclasses import replace
 from secrets import token_urlsafe
 from urllib.parse import urlencode
 
@@ -115,7 +114,7 @@ async def _window(
         async with request.state.db() as db:
             await conversations.mark_read(db, me.id, pair.id, latest.version)
             await db.commit()
-        entries = [replace(chat, unread=0) if chat is here else chat for chat in entries]
+        entries = [chat._replace(unread=0) if chat is here else chat for chat in entries]
     return pages.render(
         "chat.html",
         status,
