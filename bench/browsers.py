@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.generator import percentiles
 
-CHUNK = 1024 * 1024
+CHUNK = 96 * 1024
 PATIENCE = 10.0
 NONCE = "{nonce}"
 """Where a request says this, each has a nonce of its own."""

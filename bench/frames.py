@@ -6,7 +6,7 @@ The mask of what is sent is zero, which the protocol allows and every server und
 import socket
 from collections.abc import Iterator
 
-CHUNK = 256 * 1024
+CHUNK = 32 * 1024
 TEXT, CLOSE, PING, PONG = 0x81, 0x88, 0x89, 0x8A
 HANDSHAKE = (
     "GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
