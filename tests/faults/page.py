@@ -82,7 +82,7 @@ class Page:
     blackouts: list[float] = field(default_factory=list)
     """Seconds from each loss of the socket until the page had caught up."""
     attempts: list[float] = field(default_factory=list)
-    """Moments at which it tried to connect."""
+    """Moments at which it was to connect."""
     close_codes: list[int] = field(default_factory=list)
     arrived: dict[str, float] = field(default_factory=dict)
     """Moments at which each nonce was first shown."""
@@ -155,6 +155,7 @@ class Page:
 
     async def _stay_connected(self) -> None:
         attempt = 0
+        self.attempts.append(time.monotonic())
         while True:
             if await self._connected():
                 attempt = 0
@@ -164,11 +165,13 @@ class Page:
                 return
             delay = min(DELAY * 2**attempt, LONGEST_DELAY)
             attempt += 1
-            await asyncio.sleep(delay * random.uniform(1 - JITTER, 1 + JITTER))
+            delay *= random.uniform(1 - JITTER, 1 + JITTER)
+            # When it is due: hundreds of pages in one process keep each other waiting, as browsers do not.
+            self.attempts.append(time.monotonic() + delay)
+            await asyncio.sleep(delay)
 
     async def _connected(self) -> bool:
         """Be connected for as long as it lasts; False where that did not come about."""
-        self.attempts.append(time.monotonic())
         try:
             self._demand_network()
             async with self.http.ws_connect(
