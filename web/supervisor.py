@@ -14,9 +14,9 @@ from web.settings import AFTER_CRASH
 
 log = logging.getLogger(__name__)
 
-PACE = 0.01
+PACE = 0.02
 """Seconds between two sockets that a process which ends lets go."""
-FAREWELL = 2.0
+FAREWELL = 3.5
 """Seconds for all of them, however many they are."""
 
 
