@@ -66,15 +66,8 @@ def _reads(me: int, pair: Pair) -> dict[str, tuple[str, Any]]:
 
 
 def _writes(me: int, pair: Pair) -> dict[str, tuple[str, list[Any]]]:
-    other = pair.other(me).id
-    return {
-        "writer: lock": (writer.LOCK, [[pair.id]]),
-        "writer: known nonces": (writer.KNOWN, [[pair.id], [me], ["no such nonce"]]),
-        "writer: write": (
-            writer.WRITE,
-            [[pair.id], [2**40], [2**40], [me], [other], ["a new nonce"], ["text"], NOW, NOW],
-        ),
-    }
+    columns = [[pair.id], [me], [pair.other(me).id], ["a new nonce"], ["text"]]
+    return {"writer: write": (writer.WRITE, columns)}
 
 
 async def _cast(session: AsyncSession, sessions: db.Sessions) -> tuple[int, Pair]:
