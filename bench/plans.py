@@ -9,7 +9,7 @@ import psycopg
 from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from web import accounts, conversations, db, messages, sessions, writer
+from web import accounts, batches, conversations, db, messages, sessions
 from web.conversations import Pair, Pairs
 from web.models import User
 from web.reader import Question
@@ -67,7 +67,7 @@ def _reads(me: int, pair: Pair) -> dict[str, tuple[str, Any]]:
 
 def _writes(me: int, pair: Pair) -> dict[str, tuple[str, list[Any]]]:
     columns = [[pair.id], [me], [pair.other(me).id], ["a new nonce"], ["text"]]
-    return {"writer: write": (writer.WRITE, columns)}
+    return {"writer: write": (batches.WRITE, columns)}
 
 
 async def _cast(session: AsyncSession, sessions: db.Sessions) -> tuple[int, Pair]:
