@@ -26,8 +26,8 @@ BOUND = 10_000
 """Frames and changes of lists that wait for Redis at the most."""
 
 FRAMES = "frames"
-"""The channel of all frames. A process that drops those of users whom it does not have spends less than one that has a
-channel for every user: a message of pub/sub takes ten times as long to read as a frame in it."""
+"""The channel of all frames. A process that drops those of users whom it does not have spends less on that than on
+hearing a message of pub/sub for each frame, with a channel for each user."""
 MISSED = "missed"
 """The channel on which a process says that frames were lost."""
 
