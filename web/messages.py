@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from web import conversations, fragments, metrics
 from web.cache import LENGTH, Cache, Change, Latest
 from web.conversations import Entry, Pair
-from web.db import Sessions
+from web.db import UNAVAILABLE, Sessions
 from web.models import Conversation, Message
 
 if TYPE_CHECKING:
@@ -98,10 +99,13 @@ async def announce_again(db: Sessions, hub: "Hub", posted: Posted) -> None:
     Whoever kept it then cannot have said so, to its author at least: the answer to the commit was lost, or the process.
     """
     for person in (posted.pair.low, posted.pair.high):
-        async with db() as asking:
-            chat = await conversations.entry(asking, person.id, posted.pair.id)
-        if chat is not None:
-            hub.publish(person.id, posted.swap + fragments.entry_swap(fragments.entry(chat)))
+        frame = posted.swap
+        with suppress(*UNAVAILABLE):  # the message is told of all the same, and its line when the page asks
+            async with db() as asking:
+                chat = await conversations.entry(asking, person.id, posted.pair.id)
+            if chat is not None:
+                frame += fragments.entry_swap(fragments.entry(chat))
+        hub.publish(person.id, frame)
 
 
 class Latests:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -154,9 +154,8 @@ class Writer:
                 await asyncio.sleep(0)  # the sockets have their turn, and PostgreSQL the next batch
             messages.announce(self._hub, self._relay, sorted(added, key=lambda posted: posted.seq), read)
         self._relay.enqueue(due)
-        with suppress(*UNAVAILABLE):  # then its author sends it once more
-            for posted in again:
-                await messages.announce_again(self._db, self._hub, posted)
+        for posted in again:
+            await messages.announce_again(self._db, self._hub, posted)
         for draft in written.batch:
             if not draft.posted.done():  # the page may have gone, and its view been cancelled
                 draft.posted.set_result(posted_by_key[draft.key])
