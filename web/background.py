@@ -24,9 +24,11 @@ async def loops(*forever: Callable[[], Coroutine[Any, Any, None]]) -> AsyncItera
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        left = set(tasks)
+        while left:  # a library may swallow a cancellation that comes together with what it waits for, as redis-py does
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=1)
 
 
 def _ended(task: asyncio.Task[None]) -> None:
