@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Coroutine, Generator
+from types import coroutine
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
@@ -45,13 +47,20 @@ class Socket:
         """Send a frame, after those that wait; returns at once."""
         if self.closing:
             return
-        if len(self._frames) >= BOUND:
-            self.close(OVERLOAD)
+        if self._sender is not None:
+            if len(self._frames) < BOUND:
+                self._frames.append(frame)
+            else:
+                self.close(OVERLOAD)
             return
-        self._frames.append(frame)
-        # A task only while there is something to send: most sockets are idle, and a waiting task is memory.
-        if self._sender is None or self._sender.done():
-            self._sender = self._loop.create_task(self._send())
+        sending = self._websocket.send({"type": "websocket.send", "text": frame})
+        try:
+            waits_for = sending.send(None)
+        except StopIteration:
+            return  # the kernel took it, as it nearly always does
+        except (WebSocketDisconnect, RuntimeError):
+            return  # gone; the task that reads hears of it and leaves the hub
+        self._sender = self._loop.create_task(self._send(_gone_on(sending, waits_for)))
 
     def close(self, code: int) -> None:
         """End the socket; returns at once. Frames that wait are not sent: the page catches up when it is back."""
@@ -59,12 +68,14 @@ class Socket:
             metrics.CUT.labels(code).inc()
             self._closer = self._loop.create_task(self._close(code))
 
-    async def _send(self) -> None:
+    async def _send(self, begun: Awaitable[None]) -> None:
         try:
+            await begun
             while self._frames and not self.closing:
                 await self._websocket.send({"type": "websocket.send", "text": self._frames.popleft()})
         except (WebSocketDisconnect, RuntimeError):
-            self._frames.clear()  # gone; the task that reads hears of it and leaves the hub
+            self._frames.clear()
+        self._sender = None
 
     async def _close(self, code: int) -> None:
         if self._sender is not None:
@@ -76,3 +87,14 @@ class Socket:
         except (TimeoutError, WebSocketDisconnect, RuntimeError):
             if self._reader is not None:
                 self._reader.cancel()  # the peer takes nothing, so its read would never end either
+
+
+@coroutine
+def _gone_on(begun: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
+    """The rest of a coroutine that was begun without a task, and then had to wait."""
+    while True:
+        yield waits_for
+        try:
+            waits_for = begun.send(None)
+        except StopIteration:
+            return
