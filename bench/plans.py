@@ -41,7 +41,6 @@ def scans(plan: str) -> bool:
 def _questions(me: int, pair: Pair) -> dict[str, Callable[[AsyncSession], Awaitable[object]]]:
     middle = 500
     return {
-        "one chat of the list": lambda db: conversations.entry(db, me, pair.id),
         "mark as read": lambda db: conversations.mark_read(db, me, pair.id, middle),
         "latest messages": lambda db: messages.load_latest(db, pair),
         "older messages": lambda db: messages.before(db, pair, middle),
@@ -60,6 +59,7 @@ def _reads(me: int, pair: Pair) -> dict[str, tuple[str, Any]]:
         "who is signed in": (sessions.CURRENT, {"session_id": b"no such session"}),
         "chat list": (conversations.NEWEST, {"me": me}),
         "chat list, further on": (conversations.FURTHER, {"me": me, "active_at": NOW, "conversation_id": pair.id}),
+        "chats of lists": (conversations.LINES, {"conversations": [pair.id], "users": [me]}),
         "how far it was read": (conversations.WHERE, {"me": me, "conversation_id": pair.id}),
     }
     return {title: (question.text, question.parameters | given) for title, (question, given) in asked.items()}

@@ -235,6 +235,13 @@ class Tab:
             if found := messages(self.frame(max(0.0, deadline - time.monotonic()))):
                 return found[0]
 
+    def line(self, patience: float = PATIENCE) -> Tag:
+        """The next line of the chat list; frames that bring none are passed over."""
+        deadline = time.monotonic() + patience
+        while True:
+            if found := self.frame(max(0.0, deadline - time.monotonic())).select("[id^=chat-]"):
+                return found[0]
+
     def refusal(self, patience: float = PATIENCE) -> Tag:
         deadline = time.monotonic() + patience
         while True:

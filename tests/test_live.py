@@ -1,10 +1,11 @@
 """Real time: two people, their tabs, and two processes."""
 
 import json
+from contextlib import suppress
 
 import psycopg
 import pytest
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -72,6 +73,51 @@ def test_reading_clears_the_count_in_every_tab_of_the_reader_only(alice: Person,
     assert not bob.page("/").html.select(".unread")
 
 
+def test_opening_the_chat_clears_the_count_in_other_tabs(alice: Person, bob: Person) -> None:
+    with bob.socket() as his:
+        alice.post("bob", "hello")
+        assert his.line().select(".unread")
+
+        bob.page("/chat/alice")
+
+        assert not his.line().select(".unread")
+
+
+def test_a_burst_moves_the_chat_in_the_list_once_and_then_once_more(alice: Person, bob: Person) -> None:
+    with alice.socket() as hers, bob.socket() as his:
+        hers.write("bob", "Line 1")
+        assert "Line 1" in his.line().get_text()
+
+        for number in range(2, 9):
+            hers.write("bob", f"Line {number}")
+
+        line = his.line()
+        assert "Line 8" in line.get_text()
+        assert line.select(".unread")[0].get_text() == "8 unread"
+        assert his.hears_nothing_for(0.5)
+
+
+def test_a_count_that_was_read_meanwhile_does_not_come_back(alice: Person, bob: Person) -> None:
+    """Lines come from several processes, in any order, and a page drops one that is older than the one it has."""
+    with alice.socket() as hers, bob.socket() as his:
+        for number in (1, 2, 3):
+            hers.write("bob", "hello")
+            assert his.message().seq == number
+            his.send(action="read", to="alice", version=str(number))
+
+        lines = []
+        with suppress(TimeoutError):
+            while line := his.line(patience=1):
+                lines.append(line)
+
+    def version(line: Tag) -> int:
+        return int(str(line["data-version"]))
+
+    read = [version(line) for line in lines if not line.select(".unread")]
+    assert max(read) == 3 + 3  # three messages, and all of them read
+    assert all(version(line) < max(read) for line in lines if line.select(".unread"))
+
+
 def test_typing_is_seen_by_the_other_one_only(alice: Person, bob: Person, charlie: Person) -> None:
     with alice.socket() as hers, bob.socket() as his, charlie.socket() as outside:
         hers.send(action="typing", to="bob")
@@ -108,11 +154,11 @@ def test_a_message_that_was_kept_but_not_announced_is_announced_when_it_is_sent_
 
         hers.write("bob", "This one did not.", nonce="second")
 
-        for tab in (hers, his):
-            frame = tab.frame()
-            assert frame.select_one("[data-nonce=second]")
-            assert "This one did not." in frame.select("[hx-target='#chats']")[0].get_text()
+        assert hers.message().nonce == "second"
         assert hers.message().nonce == "second"  # the answer to the page that asked
+        assert his.message().nonce == "second"
+        for tab in (hers, his):
+            assert "This one did not." in tab.line().get_text()
 
 
 @pytest.mark.parametrize(

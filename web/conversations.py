@@ -1,13 +1,25 @@
 """Conversations: who they join, the chat list, and how far each participant has read."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Select, bindparam, case, func, select, tuple_, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Select,
+    bindparam,
+    case,
+    column,
+    func,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
@@ -38,6 +50,10 @@ class Pair:
     low: Person
     high: Person
 
+    @property
+    def users(self) -> tuple[int, int]:
+        return self.low.id, self.high.id
+
     def other(self, user_id: int) -> Person:
         return self.high if user_id == self.low.id else self.low
 
@@ -58,7 +74,17 @@ class Entry(NamedTuple):
     mine: bool
     active_at: datetime
     version: int
-    unread: int
+    last_seq: int
+    read_seq: int
+
+    @property
+    def unread(self) -> int:
+        return max(0, self.last_seq - self.read_seq)
+
+    @property
+    def edition(self) -> int:
+        """Every message and every reading raises it, so that of two lines for one chat the later is known."""
+        return self.version + self.read_seq
 
     @property
     def order(self) -> int:
@@ -77,38 +103,50 @@ def _microseconds(moment: datetime) -> int:
     return (moment - EPOCH) // timedelta(microseconds=1)
 
 
-def _entries() -> Select[*tuple[Any, ...]]:
-    me, other = bindparam("me", type_=BigInteger), aliased(User)
-    other_id = case(
-        (Conversation.low_user_id == me, Conversation.high_user_id),
-        else_=Conversation.low_user_id,
-    )
+def _entries(me: ColumnElement[int]) -> Select[*tuple[Any, ...]]:
+    other = aliased(User)
+    other_id = case((Conversation.low_user_id == me, Conversation.high_user_id), else_=Conversation.low_user_id)
     return (
         select(
+            Participant.user_id,
             Participant.conversation_id,
             other.username,
             Message.body,
             Message.author_id,
             Participant.active_at,
             Conversation.version,
-            (Conversation.last_seq - Participant.read_seq).label("unread"),
+            Conversation.last_seq,
+            Participant.read_seq,
         )
         .join(Conversation, Conversation.id == Participant.conversation_id)
         .join(other, other.id == other_id)
         .join(Message, (Message.conversation_id == Conversation.id) & (Message.seq == Conversation.last_seq))
-        .where(Participant.user_id == me)
     )
 
 
-ENTRIES = _entries()
+_ME = bindparam("me", type_=BigInteger)
 _NEWEST = (
-    ENTRIES.where(Participant.active_at.is_not(None))
+    _entries(_ME)
+    .where(Participant.user_id == _ME, Participant.active_at.is_not(None))
     .order_by(Participant.active_at.desc(), Participant.conversation_id.desc())
     .limit(PAGE)
 )
 _BEFORE = tuple_(bindparam("active_at", type_=Moment), bindparam("conversation_id", type_=BigInteger))
 NEWEST = Question(_NEWEST)
 FURTHER = Question(_NEWEST.where(tuple_(Participant.active_at, Participant.conversation_id) < _BEFORE))
+
+_BIGINTS = ARRAY(BigInteger)
+_ASKED = (
+    func.unnest(bindparam("conversations", type_=_BIGINTS), bindparam("users", type_=_BIGINTS))
+    .table_valued(column("conversation_id", BigInteger), column("user_id", BigInteger), name="asked")
+    .render_derived()
+)
+LINES = Question(
+    _entries(Participant.user_id.expression).join(
+        _ASKED,
+        (_ASKED.c.conversation_id == Participant.conversation_id) & (_ASKED.c.user_id == Participant.user_id),
+    )
+)
 WHERE = Question(
     select(Conversation.version, Conversation.last_seq - Participant.read_seq)
     .join(Participant, Participant.conversation_id == Conversation.id)
@@ -180,14 +218,14 @@ async def listed(reader: Reader, me: int, after: str = "") -> list[Entry]:
         rows = await reader.ask(FURTHER, me=me, active_at=moment, conversation_id=int(place[2]))
     else:
         rows = await reader.ask(NEWEST, me=me)
-    return [_entry(row, me) for row in rows]
+    return [_entry(*row) for row in rows]
 
 
-async def entry(db: AsyncSession, me: int, conversation_id: int) -> Entry | None:
-    """One chat of the list; None while it has no message."""
-    query = ENTRIES.where(Participant.conversation_id == conversation_id)
-    row = (await db.execute(query, {"me": me})).one_or_none()
-    return _entry(row, me) if row else None
+async def lines(reader: Reader, asked: Iterable[tuple[int, int]]) -> list[tuple[int, Entry]]:
+    """Chats of lists, as pairs of a user and an entry; asked for as pairs of a conversation and a user."""
+    conversations, users = zip(*asked, strict=True)
+    rows = await reader.ask(LINES, conversations=list(conversations), users=list(users))
+    return [(row[0], _entry(*row)) for row in rows]
 
 
 async def where(reader: Reader, me: int, conversation_id: int) -> tuple[int, int]:
@@ -212,6 +250,5 @@ async def mark_read(db: AsyncSession, me: int, conversation_id: int, version: in
     return (await db.scalar(statement)) is not None
 
 
-def _entry(row: Sequence[Any], me: int) -> Entry:
-    conversation_id, username, body, author_id, active_at, version, unread = row
-    return Entry(conversation_id, username, body, author_id == me, active_at, version, unread)
+def _entry(me: int, conversation_id: int, username: str, body: str, author_id: int, *rest: Any) -> Entry:
+    return Entry(conversation_id, username, body, author_id == me, *rest)

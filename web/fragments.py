@@ -6,7 +6,7 @@ directly: one source of a message's HTML. Every template ends in `.html`, which 
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from pathlib import Path
@@ -40,18 +40,14 @@ def message(pair: Pair, seq: int, version: int, author_id: int, nonce: str, body
     )
 
 
-def entry(chat: Entry) -> str:
-    """A chat of the list."""
-    return _macro("_entry.html", "entry")(chat)
-
-
 def message_swap(pair: Pair, html: str) -> str:
     """The instruction that puts messages where they belong: in the order of `seq`, each one once."""
     return f'<hx-upsert hx-target="#messages-{pair.id}" key="data-seq" sort>{html}</hx-upsert>'
 
 
-def entry_swap(html: str) -> str:
-    """The instruction that puts a chat where it belongs in the list: the newest first."""
+def chats_swap(entries: Iterable[Entry]) -> str:
+    """The instruction that puts chats where they belong in the list: the newest first."""
+    html = "".join(map(_macro("_entry.html", "entry"), entries))
     return f'<hx-upsert hx-target="#chats" key="data-order" sort="desc">{html}</hx-upsert>'
 
 

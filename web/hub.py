@@ -9,7 +9,7 @@ its own.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
@@ -74,23 +74,24 @@ class Hub:
         socket.viewing = viewing
         await self.tell_presence([socket.me.id])
 
-    def publish(self, user: int, frame: str) -> None:
-        """Send a frame to every page that the user has open, anywhere."""
-        self._deliver(user, frame)
-        self._relay.publish((user, frame))
+    def publish(self, users: Sequence[int], frame: str) -> None:
+        """Send a frame to every page that these users have open, anywhere."""
+        self._deliver(users, frame)
+        self._relay.publish((users, frame))
 
     def log_out(self, user: int, session_ids: Iterable[bytes]) -> None:
         """Close the sockets of ended sessions, anywhere."""
         for session_id in session_ids:
-            self.publish(user, LOG_OUT + session_id.hex())
+            self.publish([user], LOG_OUT + session_id.hex())
 
-    def _deliver(self, user: int, frame: str) -> None:
+    def _deliver(self, users: Sequence[int], frame: str) -> None:
         is_log_out = frame.startswith(LOG_OUT)
-        for socket in self._sockets.get(user, ()):
-            if not is_log_out:
-                socket.push(frame)
-            elif frame == LOG_OUT + socket.me.session_id.hex():
-                socket.close(NOT_SIGNED_IN)
+        for user in users:
+            for socket in self._sockets.get(user, ()):
+                if not is_log_out:
+                    socket.push(frame)
+                elif frame == LOG_OUT + socket.me.session_id.hex():
+                    socket.close(NOT_SIGNED_IN)
 
     async def _listen_forever(self) -> None:
         is_away = False
@@ -123,8 +124,8 @@ class Hub:
 
     def _hear(self, kind: str, channel: str, data: str) -> None:
         if kind == "message" and channel == FRAMES:
-            for user, frame in self._relay.heard(data):
-                self._deliver(user, frame)
+            for users, frame in self._relay.heard(data):
+                self._deliver(users, frame)
         elif channel == MISSED and kind in ("message", "subscribe"):
             # Whoever opened while nothing was listened to may have missed something just as those who were told so.
             self._listening.set()

@@ -2,8 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,13 +10,14 @@ from markupsafe import Markup
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from web import conversations, fragments, metrics
+from web import fragments, metrics
 from web.cache import LENGTH, Cache, Change, Latest
 from web.conversations import Entry, Pair
-from web.db import UNAVAILABLE, Sessions
+from web.db import Sessions
 from web.models import Conversation, Message
 
 if TYPE_CHECKING:
+    from web.chat_lists import ChatLists
     from web.hub import Hub
     from web.relay import Relay
 
@@ -70,42 +70,42 @@ def check(body: str, nonce: str) -> str:
     return body
 
 
-def announce(hub: "Hub", relay: "Relay", added: Sequence[Posted], read: dict[tuple[int, int], int]) -> None:
+def announce(
+    hub: "Hub", chat_lists: "ChatLists", relay: "Relay", added: Sequence[Posted], read: Mapping[tuple[int, int], int]
+) -> None:
     """Tell both participants' pages, and the cached list, what was just added to a conversation.
 
     `added` is in the order of `seq`, without a gap; `read` has each participant's `read_seq` by (conversation, user).
     """
     first, last, pair = added[0], added[-1], added[0].pair
-    for person in (pair.low, pair.high):
-        for posted in added[:-1]:
-            hub.publish(person.id, posted.swap)
-        chat = Entry(
-            conversation_id=pair.id,
-            username=pair.other(person.id).username,
-            body=last.body,
-            mine=person.id == last.author_id,
-            active_at=last.created_at,
-            version=last.version,
-            unread=max(0, last.seq - read[pair.id, person.id]),
-        )
-        hub.publish(person.id, last.swap + fragments.entry_swap(fragments.entry(chat)))
+    for posted in added[:-1]:
+        hub.publish(pair.users, posted.swap)
+    if chat_lists.may_tell(pair):
+        for person in (pair.low, pair.high):
+            chat = Entry(
+                conversation_id=pair.id,
+                username=pair.other(person.id).username,
+                body=last.body,
+                mine=person.id == last.author_id,
+                active_at=last.created_at,
+                version=last.version,
+                last_seq=last.seq,
+                read_seq=read[pair.id, person.id],
+            )
+            hub.publish([person.id], last.swap + fragments.chats_swap([chat]))
+    else:
+        hub.publish(pair.users, last.swap)
     after = Latest(last.version, last.seq, [posted.html for posted in added])
     relay.append(Change(pair.id, first.version - 1, after))
 
 
-async def announce_again(db: Sessions, hub: "Hub", posted: Posted) -> None:
+def announce_again(hub: "Hub", chat_lists: "ChatLists", posted: Posted) -> None:
     """Tell both participants' pages of a message that its author sent again a while after it was kept.
 
     Whoever kept it then cannot have said so, to its author at least: the answer to the commit was lost, or the process.
     """
-    for person in (posted.pair.low, posted.pair.high):
-        frame = posted.swap
-        with suppress(*UNAVAILABLE):  # the message is told of all the same, and its line when the page asks
-            async with db() as asking:
-                chat = await conversations.entry(asking, person.id, posted.pair.id)
-            if chat is not None:
-                frame += fragments.entry_swap(fragments.entry(chat))
-        hub.publish(person.id, frame)
+    hub.publish(posted.pair.users, posted.swap)
+    chat_lists.later(posted.pair.id, *posted.pair.users)
 
 
 class Latests:

@@ -31,8 +31,8 @@ hearing a message of pub/sub for each frame, with a channel for each user."""
 MISSED = "missed"
 """The channel on which a process says that frames were lost."""
 
-Frame = tuple[int, str]
-"""A user, and what their pages are to be sent."""
+Frame = tuple[Sequence[int], str]
+"""Users, and what their pages are to be sent."""
 
 
 class Relay:

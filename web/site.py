@@ -10,6 +10,7 @@ from starlette import datastructures, requests, websockets
 from web import db as database
 from web import store
 from web.cache import Cache
+from web.chat_lists import ChatLists
 from web.conversations import Pairs
 from web.hub import Hub
 from web.limiter import Limiter
@@ -32,6 +33,7 @@ class Site(datastructures.State):
     latests: Latests
     relay: Relay
     hub: Hub
+    chat_lists: ChatLists
     writer: Writer
     limiter: Limiter
 
@@ -51,8 +53,9 @@ async def running(settings: Settings) -> AsyncIterator[Mapping[str, Any]]:
         reader = Reader(engine)
         relay = Relay(redis, missed=AFTER_CRASH in os.environ)
         hub = Hub(redis, relay, db)
-        writer = Writer(engine, db, hub, relay)
-        for part in (reader, relay, hub, writer):
+        chat_lists = ChatLists(reader, hub)
+        writer = Writer(engine, hub, chat_lists, relay)
+        for part in (reader, relay, hub, chat_lists, writer):
             await stack.enter_async_context(part.running())
         yield {
             "settings": settings,
@@ -63,6 +66,7 @@ async def running(settings: Settings) -> AsyncIterator[Mapping[str, Any]]:
             "latests": Latests(db, Cache(redis)),
             "relay": relay,
             "hub": hub,
+            "chat_lists": chat_lists,
             "writer": writer,
             "limiter": Limiter(redis.client.connection_pool),
         }

@@ -16,8 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from web import background, fragments, messages, metrics
 from web.batches import Batches
+from web.chat_lists import ChatLists
 from web.conversations import Pair
-from web.db import UNAVAILABLE, Sessions
+from web.db import UNAVAILABLE
 from web.hub import Hub
 from web.messages import Posted, Refused
 from web.relay import Relay
@@ -61,27 +62,27 @@ class Written:
 class Writer:
     """One per process. While PostgreSQL has one batch, the one before it is announced, and its authors answered."""
 
-    def __init__(self, engine: AsyncEngine, db: Sessions, hub: Hub, relay: Relay) -> None:
+    def __init__(self, engine: AsyncEngine, hub: Hub, chat_lists: ChatLists, relay: Relay) -> None:
         self._batches = Batches(engine)
-        self._db = db
         self._hub = hub
+        self._chat_lists = chat_lists
         self._relay = relay
         self._drafts: deque[Draft] = deque()
         self._more = asyncio.Event()
         self._written: asyncio.Queue[Written] = asyncio.Queue(1)
         self._loop = asyncio.get_running_loop()  # to ask for it costs a system call
 
-    async def write(self, pair: Pair, author_id: int, body: str, nonce: str) -> Posted:
+    def write(self, pair: Pair, author_id: int, body: str, nonce: str) -> asyncio.Future[Posted]:
         """The message once it is committed; a nonce that was there before gives the message it gave then.
 
-        Raises Refused.
+        Raises Refused, here or in the future.
         """
         if len(self._drafts) >= QUEUE:
             raise Refused("Too many messages are waiting right now.", retry=True, cause="queue")
         draft = Draft(pair, author_id, body, nonce, self._loop.create_future())
         self._drafts.append(draft)
         self._more.set()
-        return await draft.posted
+        return draft.posted
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -152,10 +153,11 @@ class Writer:
         for number, added in enumerate(new.values()):
             if number % TURN == 0:
                 await asyncio.sleep(0)  # the sockets have their turn, and PostgreSQL the next batch
-            messages.announce(self._hub, self._relay, sorted(added, key=lambda posted: posted.seq), read)
+            added.sort(key=lambda posted: posted.seq)
+            messages.announce(self._hub, self._chat_lists, self._relay, added, read)
         self._relay.enqueue(due)
         for posted in again:
-            await messages.announce_again(self._db, self._hub, posted)
+            messages.announce_again(self._hub, self._chat_lists, posted)
         for draft in written.batch:
             if not draft.posted.done():  # the page may have gone, and its view been cancelled
                 draft.posted.set_result(posted_by_key[draft.key])

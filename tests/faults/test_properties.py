@@ -149,8 +149,9 @@ def test_every_order_ends_in_the_same_list(chat: Chat) -> None:
                 async with chat.processes[0]["db"]() as db:
                     await conversations.mark_read(db, self.people[side].id, self.pair.id, self.pages[side].cursor)
                     await db.commit()
-                    chat_entry = await conversations.entry(db, self.people[side].id, self.pair.id)
-                return chat_entry.unread if chat_entry else 0
+                asked = [(self.pair.id, self.people[side].id)]
+                lines = await conversations.lines(chat.processes[0]["reader"], asked)
+                return lines[0][1].unread if lines else 0
 
             # Whoever writes has read what stands above; nothing that the page did not show is taken for read else.
             mine = [number for number, (author, _) in enumerate(self.model, 1) if author == side]

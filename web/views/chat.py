@@ -114,7 +114,8 @@ async def _window(
         async with request.state.db() as db:
             await conversations.mark_read(db, me.id, pair.id, latest.version)
             await db.commit()
-        entries = [chat._replace(unread=0) if chat is here else chat for chat in entries]
+        request.state.chat_lists.later(pair.id, me.id)
+        entries = [chat._replace(read_seq=chat.last_seq) if chat is here else chat for chat in entries]
     return pages.render(
         "chat.html",
         status,

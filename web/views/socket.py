@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from functools import partial
 
 import orjson
 from starlette.websockets import WebSocketDisconnect
@@ -10,7 +11,7 @@ from starlette.websockets import WebSocketDisconnect
 from web import conversations, fragments, messages, metrics
 from web import db as database
 from web.conversations import Pair
-from web.messages import Refused
+from web.messages import Posted, Refused
 from web.sessions import SignedIn
 from web.site import WebSocket
 from web.socket import NOT_SIGNED_IN, Socket
@@ -97,7 +98,7 @@ async def _act(websocket: WebSocket, socket: Socket, frame: Frame) -> None:
         try:
             pair = await websocket.state.pairs.find(socket.me.id, frame.get("to", ""))
             if pair is not None and action == "typing":
-                websocket.state.hub.publish(pair.other(socket.me.id).id, fragments.typing(pair, socket.me.id))
+                websocket.state.hub.publish([pair.other(socket.me.id).id], fragments.typing(pair, socket.me.id))
             elif pair is not None:
                 await _read(websocket, socket.me, pair, frame.get("version", ""))
         except database.UNAVAILABLE:
@@ -116,12 +117,22 @@ async def _send(websocket: WebSocket, socket: Socket, frame: Frame) -> None:
             raise Refused(pages.UNAVAILABLE, retry=True, cause="database") from None
         if pair is None:
             raise Refused(NOBODY, cause="nobody")
-        posted = await websocket.state.writer.write(pair, me.id, body, nonce)
+        writing = websocket.state.writer.write(pair, me.id, body, nonce)
     except Refused as refused:
         socket.push(fragments.refusal(nonce, str(refused), refused.retry))
         return
-    if not posted.is_new:  # it was announced when it was new; this page waits for its answer
-        socket.push(posted.swap)
+    # The page is read on meanwhile: what it sends next may be written with this one.
+    writing.add_done_callback(partial(_answer, socket, nonce))
+
+
+def _answer(socket: Socket, nonce: str, written: asyncio.Future[Posted]) -> None:
+    try:
+        posted = written.result()
+    except Refused as refused:
+        socket.push(fragments.refusal(nonce, str(refused), refused.retry))
+    else:
+        if not posted.is_new:  # it was announced when it was new; this page waits for its answer
+            socket.push(posted.swap)
 
 
 async def _read(websocket: WebSocket, me: SignedIn, pair: Pair, version: str) -> None:
@@ -131,6 +142,4 @@ async def _read(websocket: WebSocket, me: SignedIn, pair: Pair, version: str) ->
         if not await conversations.mark_read(db, me.id, pair.id, int(version)):
             return
         await db.commit()
-        chat = await conversations.entry(db, me.id, pair.id)
-    if chat is not None:
-        websocket.state.hub.publish(me.id, fragments.entry_swap(fragments.entry(chat)))
+    websocket.state.chat_lists.later(pair.id, me.id)
