@@ -10,6 +10,7 @@ from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from web import accounts, batches, conversations, db, messages, sessions
+from web.batches import Sent
 from web.conversations import Pair, Pairs
 from web.models import User
 from web.reader import Question
@@ -65,9 +66,15 @@ def _reads(me: int, pair: Pair) -> dict[str, tuple[str, Any]]:
     return {title: (question.text, question.parameters | given) for title, (question, given) in asked.items()}
 
 
-def _writes(me: int, pair: Pair) -> dict[str, tuple[str, list[Any]]]:
-    columns = [[pair.id], [me], [pair.other(me).id], ["a new nonce"], ["text"]]
-    return {"writer: write": (batches.WRITE, columns)}
+def _writes(me: int, pair: Pair) -> dict[str, tuple[str, Any]]:
+    sent: Sent = {
+        "conversation_id": pair.id,
+        "author_id": me,
+        "recipient_id": pair.other(me).id,
+        "nonce": "a new nonce",
+        "body": "text",
+    }
+    return {"writer: write": (batches.WRITE, batches.parameters([sent]))}
 
 
 async def _cast(session: AsyncSession, sessions: db.Sessions) -> tuple[int, Pair]:

@@ -5,8 +5,10 @@ circle, and `seq` and `version` are allotted under that lock, so that the order 
 """
 
 import asyncio
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypedDict
 
+import orjson
 from psycopg.errors import UniqueViolation
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -23,8 +25,11 @@ TIMEOUT = 5
 # actor found out how long that takes.
 WRITE = """
     WITH sent AS MATERIALIZED (
-        SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[])
-        WITH ORDINALITY AS sent (conversation_id, author_id, recipient_id, nonce, body, place)
+        SELECT * FROM ROWS FROM (
+            json_to_recordset(%s)
+            AS (conversation_id bigint, author_id bigint, recipient_id bigint, nonce text, body text)
+        ) WITH ORDINALITY AS sent (conversation_id, author_id, recipient_id, nonce, body, place)
+        LIMIT %s
     ), locked AS MATERIALIZED (
         SELECT id, last_seq, version FROM conversations WHERE id IN (SELECT conversation_id FROM sent)
         ORDER BY id FOR NO KEY UPDATE
@@ -71,9 +76,25 @@ WRITE = """
     UNION ALL SELECT 'read', conversation_id, user_id, read_seq, NULL, NULL FROM reading
     UNION ALL SELECT 'due', id, NULL, NULL, NULL, NULL FROM telling WHERE due_at <= now()
 """
-# Planned once, for arrays and tables of any size: planning takes as long as writing, and what is planned while the
-# tables are empty would read them from end to end when they are full.
+# Planned once, for batches and tables of any size: planning takes as long as writing, and what is planned while the
+# tables are empty would read them from end to end when they are full. A limit that is not known yet makes the planner
+# count on few messages, and so look up each row instead of reading a whole index.
 PLAN = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off"
+
+
+class Sent(TypedDict):
+    """A message as it is given to WRITE."""
+
+    conversation_id: int
+    author_id: int
+    recipient_id: int
+    nonce: str
+    body: str
+
+
+def parameters(sent: Sequence[Sent]) -> tuple[str, int]:
+    """WRITE's parameters. One value of JSON, since the driver takes several times as long for arrays."""
+    return orjson.dumps(sent).decode(), len(sent)
 
 
 class Batches:
@@ -83,27 +104,26 @@ class Batches:
         self._engine = engine
         self._line: Line | None = None
 
-    async def write(self, columns: list[list[Any]]) -> list[tuple[Any, ...]]:
+    async def write(self, sent: Sequence[Sent]) -> list[tuple[Any, ...]]:
         """One transaction, in one round trip.
 
-        `columns` are WRITE's: of each message the conversation, the author, the recipient, the nonce and the body, and
-        no message twice. Raises what PostgreSQL raises, and TimeoutError.
+        No message may be in it twice. Raises what PostgreSQL raises, and TimeoutError.
         """
         kept = self._line
         try:
             async with asyncio.timeout(TIMEOUT):
                 try:
-                    return await self._ask(columns)
+                    return await self._ask(sent)
                 except UniqueViolation:
                     # Another process committed one of them while this one waited for the lock: now it is known.
-                    return await self._ask(columns)
+                    return await self._ask(sent)
                 except UNAVAILABLE:
                     if kept is None or not kept.postgres.closed:
                         raise
                     # PostgreSQL was restarted since the last batch. Should this one have been committed before the
                     # connection broke, its nonces are known now.
                     await self.disconnect()
-                    return await self._ask(columns)
+                    return await self._ask(sent)
         except BaseException:
             await self.disconnect()  # whatever state the connection was left in
             raise
@@ -114,8 +134,8 @@ class Batches:
         if line is not None:
             await line.drop()
 
-    async def _ask(self, columns: list[list[Any]]) -> list[tuple[Any, ...]]:
+    async def _ask(self, sent: Sequence[Sent]) -> list[tuple[Any, ...]]:
         if self._line is None:
             self._line = await Line.open(self._engine)
             await self._line.postgres.execute(PLAN)
-        return await (await self._line.postgres.execute(WRITE, columns)).fetchall()
+        return await (await self._line.postgres.execute(WRITE, parameters(sent))).fetchall()

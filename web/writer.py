@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from web import background, fragments, messages, metrics
-from web.batches import Batches
+from web.batches import Batches, Sent
 from web.chat_lists import ChatLists
 from web.conversations import Pair
 from web.db import UNAVAILABLE
@@ -84,6 +84,11 @@ class Writer:
         self._more.set()
         return draft.posted
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether more is waiting than one transaction takes."""
+        return len(self._drafts) > BATCH
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         try:
@@ -95,6 +100,7 @@ class Writer:
     async def _write_forever(self) -> None:
         while True:
             await self._more.wait()
+            await asyncio.sleep(0)  # whatever else stands at a socket already comes along
             batch = [self._drafts.popleft() for _ in range(min(BATCH, len(self._drafts)))]
             if not self._drafts:
                 self._more.clear()
@@ -104,7 +110,7 @@ class Writer:
         """Write the batch, or refuse it; one bad message takes no other with it."""
         sent = list({draft.key: draft for draft in batch}.values())
         try:
-            rows = await self._batches.write(_columns(sent))
+            rows = await self._batches.write(list(map(_sent, sent)))
         except Exception as error:
             if isinstance(error, UNAVAILABLE):
                 refused = Refused("Knock cannot keep messages at the moment.", retry=True, cause="database")
@@ -163,14 +169,14 @@ class Writer:
                 draft.posted.set_result(posted_by_key[draft.key])
 
 
-def _columns(sent: Sequence[Draft]) -> list[list[Any]]:
-    return [
-        [draft.pair.id for draft in sent],
-        [draft.author_id for draft in sent],
-        [draft.pair.other(draft.author_id).id for draft in sent],
-        [draft.nonce for draft in sent],
-        [draft.body for draft in sent],
-    ]
+def _sent(draft: Draft) -> Sent:
+    return {
+        "conversation_id": draft.pair.id,
+        "author_id": draft.author_id,
+        "recipient_id": draft.pair.other(draft.author_id).id,
+        "nonce": draft.nonce,
+        "body": draft.body,
+    }
 
 
 def _posted(draft: Draft, seq: int, version: int, body: str, created_at: datetime, *, is_new: bool) -> Posted:

@@ -121,8 +121,10 @@ async def _send(websocket: WebSocket, socket: Socket, frame: Frame) -> None:
     except Refused as refused:
         socket.push(fragments.refusal(nonce, str(refused), refused.retry))
         return
-    # The page is read on meanwhile: what it sends next may be written with this one.
     writing.add_done_callback(partial(_answer, socket, nonce))
+    # The page is read on meanwhile, unless that would only make the queue longer.
+    if websocket.state.writer.is_behind:
+        await asyncio.wait([writing])
 
 
 def _answer(socket: Socket, nonce: str, written: asyncio.Future[Posted]) -> None:
