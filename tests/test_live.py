@@ -46,7 +46,7 @@ def test_every_tab_of_both_gets_it_whichever_process_it_is_at(alice: Person, bob
 def test_a_swap_says_where_it_goes(alice: Person, bob: Person, postgres: psycopg.Connection) -> None:
     with bob.socket() as his:
         alice.post("bob", "hello")
-        into_messages, into_chats = his.frame().select("hx-upsert")
+        into_messages, into_chats = (his.frame().select("hx-upsert")[0] for _ in range(2))
 
     ((conversation,),) = postgres.execute("SELECT id FROM conversations").fetchall()
     assert into_messages["hx-target"] == f"#messages-{conversation}"
@@ -59,16 +59,14 @@ def test_a_swap_says_where_it_goes(alice: Person, bob: Person, postgres: psycopg
 def test_reading_clears_the_count_in_every_tab_of_the_reader_only(alice: Person, bob: Person) -> None:
     with alice.socket() as hers, bob.socket() as his, bob.socket() as his_other:
         hers.write("bob", "hello")
-        assert his.frame().select(".unread")
-        assert his_other.frame().select(".unread")
-        assert hers.message()
+        assert his.line().select(".unread")
+        assert his_other.line().select(".unread")
+        assert hers.line()
 
         his.send(action="read", to="alice", version="1")
 
         for tab in (his, his_other):
-            frame = tab.frame()
-            assert frame.select("#chats, [id^=chat-]")
-            assert not frame.select(".unread")
+            assert not tab.line().select(".unread")
         assert hers.hears_nothing_for(0.3)
     assert not bob.page("/").html.select(".unread")
 
@@ -132,6 +130,7 @@ def test_a_nonce_that_was_sent_before_is_answered_with_its_message(alice: Person
         hers.write("bob", "once", nonce="n")
         first = hers.message()
         assert his.message() == first
+        assert his.line()
 
         hers.write("bob", "once more", nonce="n")
 

@@ -58,7 +58,6 @@ WRITE = """
             ) AS shown GROUP BY 1, 2
         ) AS own
         WHERE participants.conversation_id = own.conversation_id AND participants.user_id = own.user_id
-        RETURNING participants.conversation_id, participants.user_id, read_seq
     ), telling AS (
         INSERT INTO notifications (user_id, conversation_id, first_seq, due_at)
         SELECT users.id, conversation_id, min(seq), now()
@@ -73,7 +72,6 @@ WRITE = """
     SELECT 'new', place, seq, version, NULL, created_at FROM new
     UNION ALL SELECT CASE WHEN created_at < clock_timestamp() - interval '1 second' THEN 'again' ELSE 'known' END,
         place, seq, version, body, created_at FROM known
-    UNION ALL SELECT 'read', conversation_id, user_id, read_seq, NULL, NULL FROM reading
     UNION ALL SELECT 'due', id, NULL, NULL, NULL, NULL FROM telling WHERE due_at <= now()
 """
 # Planned once, for batches and tables of any size: planning takes as long as writing, and what is planned while the
@@ -136,6 +134,5 @@ class Batches:
 
     async def _ask(self, sent: Sequence[Sent]) -> list[tuple[Any, ...]]:
         if self._line is None:
-            self._line = await Line.open(self._engine)
-            await self._line.postgres.execute(PLAN)
+            self._line = await Line.open(self._engine, PLAN)
         return await (await self._line.postgres.execute(WRITE, parameters(sent))).fetchall()

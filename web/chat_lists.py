@@ -1,7 +1,7 @@
-"""The chat lists of open pages: a chat that changes is told of at once, and then once in a while.
+"""The chat lists of open pages: lines that changed, told of a few times a second.
 
 Nobody reads a list as fast as messages can come, and one that moves with each of them costs both ends more than the
-messages do. What was held back is read in PostgreSQL when its time has come, and so is what it is then.
+messages do. A line is read in PostgreSQL when its time has come, and so is what it is then.
 """
 
 import asyncio
@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from web import background, conversations, fragments
-from web.conversations import Entry, Pair
+from web.conversations import Entry
 from web.db import UNAVAILABLE
 from web.hub import Hub
 from web.reader import Reader
 
 PAUSE = 0.25
-"""Seconds between two lines for one chat."""
+"""Seconds between two times at which pages are told; what changes after such a pause is told of at once."""
 TURN = 32
 """Lines that are told of without a pause."""
 
@@ -27,53 +27,40 @@ class ChatLists:
     def __init__(self, reader: Reader, hub: Hub) -> None:
         self._reader = reader
         self._hub = hub
-        self._told: set[int] = set()
-        self._waiting: dict[tuple[int, int], None] = {}
+        self._changed: dict[tuple[int, int], None] = {}
         self._more = asyncio.Event()
 
-    def may_tell(self, pair: Pair) -> bool:
-        """Whether the caller may tell the participants of their chat now. If not, it is done in a moment."""
-        if pair.id in self._told:
-            self.later(pair.id, *pair.users)
-            return False
-        self._told.add(pair.id)
-        self._more.set()
-        return True
-
-    def later(self, conversation_id: int, *users: int) -> None:
-        """Tell these participants in a moment what there is to say then."""
+    def changed(self, conversation_id: int, *users: int) -> None:
+        """The chat's line in the lists of these participants is another one now."""
         for user in users:
-            self._waiting[conversation_id, user] = None
+            self._changed[conversation_id, user] = None
         self._more.set()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         async with background.loops(self._tell_forever):
             yield
-        await self._tell_waiting()
+        await self._tell()
 
     async def _tell_forever(self) -> None:
         while True:
             await self._more.wait()
-            await asyncio.sleep(PAUSE)
-            await self._tell_waiting()
-
-    async def _tell_waiting(self) -> None:
-        waiting, self._waiting = list(self._waiting), {}
-        self._told = {conversation_id for conversation_id, _ in waiting}
-        if not waiting:
             self._more.clear()
-        for start in range(0, len(waiting), TURN):
-            some = waiting[start : start + TURN]
-            try:
-                self._tell(await conversations.lines(self._reader, some))
-            except UNAVAILABLE:
-                self._waiting |= dict.fromkeys(some)  # until PostgreSQL is back
-                self._more.set()
+            await self._tell()
+            await asyncio.sleep(PAUSE)
 
-    def _tell(self, lines: list[tuple[int, Entry]]) -> None:
-        by_user: dict[int, list[Entry]] = defaultdict(list)
-        for user, entry in lines:
-            by_user[user].append(entry)
-        for user, entries in by_user.items():
-            self._hub.publish([user], fragments.chats_swap(entries))
+    async def _tell(self) -> None:
+        changed, self._changed = list(self._changed), {}
+        for start in range(0, len(changed), TURN):
+            some = changed[start : start + TURN]
+            try:
+                lines = await conversations.lines(self._reader, some)
+            except UNAVAILABLE:
+                self._changed |= dict.fromkeys(some)  # until PostgreSQL is back
+                self._more.set()
+                continue
+            by_user: dict[int, list[Entry]] = defaultdict(list)
+            for user, entry in lines:
+                by_user[user].append(entry)
+            for user, entries in by_user.items():
+                self._hub.publish([user], fragments.chats_swap(entries))

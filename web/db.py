@@ -78,11 +78,14 @@ class Line:
     postgres: psycopg.AsyncConnection[Any]
 
     @classmethod
-    async def open(cls, engine: AsyncEngine) -> Self:
+    async def open(cls, engine: AsyncEngine, plan: str) -> Self:
+        """A new one; `plan` has settings of how PostgreSQL is to plan what is asked on it."""
         kept = await engine.connect()
         await kept.execution_options(isolation_level="AUTOCOMMIT")
         raw = await kept.get_raw_connection()
-        return cls(kept, raw.driver_connection)  # type: ignore[arg-type]
+        line = cls(kept, raw.driver_connection)  # type: ignore[arg-type]
+        await line.postgres.execute(plan)
+        return line
 
     async def drop(self) -> None:
         """Close it for good, whatever state it was left in."""

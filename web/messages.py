@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from web import fragments, metrics
 from web.cache import LENGTH, Cache, Change, Latest
-from web.conversations import Entry, Pair
+from web.conversations import Pair
 from web.db import Sessions
 from web.models import Conversation, Message
 
@@ -70,31 +70,15 @@ def check(body: str, nonce: str) -> str:
     return body
 
 
-def announce(
-    hub: "Hub", chat_lists: "ChatLists", relay: "Relay", added: Sequence[Posted], read: Mapping[tuple[int, int], int]
-) -> None:
+def announce(hub: "Hub", chat_lists: "ChatLists", relay: "Relay", added: Sequence[Posted]) -> None:
     """Tell both participants' pages, and the cached list, what was just added to a conversation.
 
-    `added` is in the order of `seq`, without a gap; `read` has each participant's `read_seq` by (conversation, user).
+    `added` is in the order of `seq`, without a gap.
     """
     first, last, pair = added[0], added[-1], added[0].pair
-    for posted in added[:-1]:
+    for posted in added:
         hub.publish(pair.users, posted.swap)
-    if chat_lists.may_tell(pair):
-        for person in (pair.low, pair.high):
-            chat = Entry(
-                conversation_id=pair.id,
-                username=pair.other(person.id).username,
-                body=last.body,
-                mine=person.id == last.author_id,
-                active_at=last.created_at,
-                version=last.version,
-                last_seq=last.seq,
-                read_seq=read[pair.id, person.id],
-            )
-            hub.publish([person.id], last.swap + fragments.chats_swap([chat]))
-    else:
-        hub.publish(pair.users, last.swap)
+    chat_lists.changed(pair.id, *pair.users)
     after = Latest(last.version, last.seq, [posted.html for posted in added])
     relay.append(Change(pair.id, first.version - 1, after))
 
@@ -105,7 +89,7 @@ def announce_again(hub: "Hub", chat_lists: "ChatLists", posted: Posted) -> None:
     Whoever kept it then cannot have said so, to its author at least: the answer to the commit was lost, or the process.
     """
     hub.publish(posted.pair.users, posted.swap)
-    chat_lists.later(posted.pair.id, *posted.pair.users)
+    chat_lists.changed(posted.pair.id, *posted.pair.users)
 
 
 class Latests:

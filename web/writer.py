@@ -135,7 +135,6 @@ class Writer:
         """Tell everybody whom it concerns, in the order of commits."""
         posted_by_key: dict[tuple[int, int, str], Posted] = {}
         new: dict[int, list[Posted]] = defaultdict(list)
-        read: dict[tuple[int, int], int] = {}
         due, again = [], []
         for row in written.rows:
             match row:
@@ -150,8 +149,6 @@ class Writer:
                     posted_by_key[draft.key] = posted
                     if kind == "again":
                         again.append(posted)
-                case "read", conversation_id, user_id, read_seq, *_:
-                    read[conversation_id, user_id] = read_seq
                 case "due", notification_id, *_:
                     due.append(notification_id)
         metrics.BATCH.observe(len(written.batch))
@@ -160,7 +157,7 @@ class Writer:
             if number % TURN == 0:
                 await asyncio.sleep(0)  # the sockets have their turn, and PostgreSQL the next batch
             added.sort(key=lambda posted: posted.seq)
-            messages.announce(self._hub, self._chat_lists, self._relay, added, read)
+            messages.announce(self._hub, self._chat_lists, self._relay, added)
         self._relay.enqueue(due)
         for posted in again:
             messages.announce_again(self._hub, self._chat_lists, posted)

@@ -114,7 +114,7 @@ async def _window(
         async with request.state.db() as db:
             await conversations.mark_read(db, me.id, pair.id, latest.version)
             await db.commit()
-        request.state.chat_lists.later(pair.id, me.id)
+        request.state.chat_lists.changed(pair.id, me.id)
         entries = [chat._replace(read_seq=chat.last_seq) if chat is here else chat for chat in entries]
     return pages.render(
         "chat.html",

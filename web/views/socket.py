@@ -144,4 +144,4 @@ async def _read(websocket: WebSocket, me: SignedIn, pair: Pair, version: str) ->
         if not await conversations.mark_read(db, me.id, pair.id, int(version)):
             return
         await db.commit()
-    websocket.state.chat_lists.later(pair.id, me.id)
+    websocket.state.chat_lists.changed(pair.id, me.id)
