@@ -58,6 +58,7 @@ def _reads(me: int, pair: Pair) -> dict[str, tuple[str, Any]]:
     """The questions of web/reader.py."""
     asked: dict[str, tuple[Question, dict[str, Any]]] = {
         "who is signed in": (sessions.CURRENT, {"session_id": b"no such session"}),
+        "who is signed in, and their chats": (conversations.OF_SESSION, {"session_id": b"no such session"}),
         "chat list": (conversations.NEWEST, {"me": me}),
         "chat list, further on": (conversations.FURTHER, {"me": me, "active_at": NOW, "conversation_id": pair.id}),
         "chats of lists": (conversations.LINES, {"conversations": [pair.id], "users": [me]}),

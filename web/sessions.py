@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
-from sqlalchemy import LargeBinary, bindparam, delete, func, select, update
+from sqlalchemy import LargeBinary, Select, bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
@@ -45,22 +45,32 @@ async def start(db: AsyncSession, settings: Settings, user: User, user_agent: st
     return _signer(settings).dumps(secret)
 
 
-CURRENT = Question(
-    select(User.id, User.username, Session.id, Session.expires_at)
-    .join(User, User.id == Session.user_id)
-    .where(Session.id == bindparam("session_id", type_=LargeBinary), Session.expires_at > func.now())
-)
+def held() -> Select[int, str, bytes, datetime]:
+    """The user and the session of parameter `session_id`, where that holds."""
+    return (
+        select(User.id, User.username, Session.id, Session.expires_at)
+        .join(User, User.id == Session.user_id)
+        .where(Session.id == bindparam("session_id", type_=LargeBinary), Session.expires_at > func.now())
+    )
 
 
-async def current(reader: Reader, settings: Settings, connection: HTTPConnection[Any]) -> SignedIn | None:
-    """Whose cookie this is; None without one, or where it is forged, ended or too old."""
+CURRENT = Question(held())
+
+
+async def current(reader: Reader, session_id: bytes | None) -> SignedIn | None:
+    """Whose session it is; None where it ended."""
+    rows = await reader.ask(CURRENT, session_id=session_id) if session_id else []
+    return SignedIn(*rows[0]) if rows else None
+
+
+def id_of(settings: Settings, connection: HTTPConnection[Any]) -> bytes | None:
+    """The id of the session that the cookie names; None without one, or where it is forged or too old."""
     try:
         cookie = connection.cookies[cookie_name(connection)]
         secret = _signer(settings).loads(cookie, max_age=settings.session_max_age)
     except (KeyError, BadSignature):
         return None
-    rows = await reader.ask(CURRENT, session_id=_row_id(secret))
-    return SignedIn(*rows[0]) if rows else None
+    return _row_id(secret)
 
 
 async def log_out(db: AsyncSession, me: SignedIn) -> None:

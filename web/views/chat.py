@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, Response
 from web import conversations, fragments, messages
 from web import db as database
 from web.cache import Latest
-from web.conversations import Pair
+from web.conversations import Entry, Pair
 from web.messages import Refused
 from web.sessions import SignedIn
 from web.site import Request
@@ -18,20 +18,21 @@ from web.views import pages
 log = logging.getLogger(__name__)
 
 
-@pages.signed_in
-async def chats(request: Request, me: SignedIn) -> Response:
+@pages.signed_in_with_chats
+async def chats(request: Request, me: SignedIn, entries: list[Entry]) -> Response:
     """The list; `after` (an entry's place) asks for the page that follows it."""
     after = request.query_params.get("after", "")
-    entries = await conversations.listed(request.state.reader, me.id, after)
+    if after:
+        entries = await conversations.listed(request.state.reader, me.id, after)
     if pages.is_htmx(request):
         return pages.render("_entries.html", entries=entries, first=not after)
     return pages.render("chats.html", me=me, entries=entries)
 
 
-@pages.signed_in
-async def chat(request: Request, me: SignedIn) -> Response:
+@pages.signed_in_with_chats
+async def chat(request: Request, me: SignedIn, entries: list[Entry]) -> Response:
     pair = await pages.pair_of(request, me)
-    return await _window(request, me, pair, draft=request.query_params.get("draft", ""))
+    return await _window(request, me, pair, entries, draft=request.query_params.get("draft", ""))
 
 
 @pages.signed_in
@@ -50,7 +51,8 @@ async def older_or_changed(request: Request, me: SignedIn) -> Response:
     first_seq = before - len(items) if items else 1
     if pages.is_htmx(request):
         return pages.render("_older.html", pair=pair, me=me, items=items, first_seq=first_seq)
-    return await _window(request, me, pair, older=Latest(0, before - 1, items))
+    entries = await conversations.listed(request.state.reader, me.id)
+    return await _window(request, me, pair, entries, older=Latest(0, before - 1, items))
 
 
 async def post(request: Request) -> Response:
@@ -77,7 +79,8 @@ async def _post(request: Request, body: str, nonce: str) -> Response:
             return _unsent(request, body, nonce, str(refused))
         if pages.is_htmx(request):
             return HTMLResponse(fragments.refusal(nonce, str(refused), retry=False), 422)
-        return await _window(request, me, pair, draft=body, nonce=nonce, said=str(refused), status=422)
+        entries = await conversations.listed(request.state.reader, me.id)
+        return await _window(request, me, pair, entries, draft=body, nonce=nonce, said=str(refused), status=422)
     if pages.is_htmx(request):
         return HTMLResponse(posted.swap)
     return pages.see_other(f"/chat/{pair.other(me.id).username}")
@@ -97,6 +100,7 @@ async def _window(
     request: Request,
     me: SignedIn,
     pair: Pair,
+    entries: list[Entry],
     *,
     older: Latest | None = None,
     draft: str = "",
@@ -105,10 +109,11 @@ async def _window(
     status: int = 200,
 ) -> HTMLResponse:
     """The chat, with what could not be sent still in its composer; `older` shows that instead of the latest."""
-    reader = request.state.reader
-    entries = await conversations.listed(reader, me.id)
     here = next((chat for chat in entries if chat.conversation_id == pair.id), None)
-    version, unread = (here.version, here.unread) if here else await conversations.where(reader, me.id, pair.id)
+    if here:
+        version, unread = here.version, here.unread
+    else:
+        version, unread = await conversations.where(request.state.reader, me.id, pair.id)
     latest = older or await request.state.latests.of(pair, version)
     if older is None and (unread or latest.version > version):
         async with request.state.db() as db:

@@ -8,9 +8,9 @@ from urllib.parse import quote, urlsplit
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from web import conversations, fragments, sessions
 from web import db as database
-from web import fragments, sessions
-from web.conversations import Pair
+from web.conversations import Entry, Pair
 from web.sessions import SignedIn
 from web.site import Connection, Request
 
@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 View = Callable[[Request], Awaitable[Response]]
 SignedInView = Callable[[Request, SignedIn], Awaitable[Response]]
+SignedInWithChatsView = Callable[[Request, SignedIn, list[Entry]], Awaitable[Response]]
 
 UNAVAILABLE = "Knock cannot reach its database at the moment. Nothing is lost; try again in a few seconds."
 RETRY_AFTER = "3"
@@ -37,16 +38,29 @@ def signed_in(view: SignedInView) -> View:
 
     async def guarded(request: Request) -> Response:
         me = await who(request)
-        if me is not None:
-            return await view(request, me)
-        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return to_login(request, here if request.method == "GET" else "/")
+        return await view(request, me) if me else _to_login_and_back(request)
+
+    return guarded
+
+
+def signed_in_with_chats(view: SignedInWithChatsView) -> View:
+    """The same, for a view that shows the first page of the chat list too."""
+
+    async def guarded(request: Request) -> Response:
+        session_id = sessions.id_of(request.state.settings, request)
+        found = await conversations.of_session(request.state.reader, session_id)
+        return await view(request, *found) if found else _to_login_and_back(request)
 
     return guarded
 
 
 async def who(connection: Connection) -> SignedIn | None:
-    return await sessions.current(connection.state.reader, connection.state.settings, connection)
+    return await sessions.current(connection.state.reader, sessions.id_of(connection.state.settings, connection))
+
+
+def _to_login_and_back(request: Request) -> Response:
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return to_login(request, here if request.method == "GET" else "/")
 
 
 async def pair_of(request: Request, me: SignedIn) -> Pair:
