@@ -25,7 +25,7 @@ routes = [
     Route("/chat/{username}", chat.chat),
     Route("/chat/{username}/messages", chat.older_or_changed),
     Route("/chat/{username}/messages", chat.post, methods=["POST"]),
-    WebSocketRoute("/ws", socket.connect),
+    WebSocketRoute("/ws", socket.Connect()),
     Route("/settings", settings_views.show),
     Route("/settings/password", settings_views.change_password, methods=["POST"]),
     Route("/settings/sessions/end", settings_views.end_other_sessions, methods=["POST"]),

@@ -6,7 +6,7 @@ directly: one source of a message's HTML. Every template ends in `.html`, which 
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableMapping
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from pathlib import Path
@@ -108,8 +108,14 @@ def _macro(template: str, name: str) -> Callable[..., Markup]:
     return cast(Callable[..., Markup], getattr(environment.get_template(template).module, name))
 
 
+class _Environment(Environment):
+    def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
+        """One plain dict: to walk Jinja's chain of them for every included template took a quarter of a page's time."""
+        return {**self.globals, **(d or {})}
+
+
 def _make_environment() -> Environment:
-    made = Environment(
+    made = _Environment(
         loader=FileSystemLoader(ROOT / "templates"),
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,

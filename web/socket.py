@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Coroutine, Generator
+from collections.abc import Awaitable, Generator
 from types import coroutine
 from typing import Any
 
+from starlette.types import Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from web import metrics
@@ -28,11 +29,13 @@ CLOSING_TIME = 1.0
 class Socket:
     """Sends to one page. Made by the view, in the task that reads from the page."""
 
-    def __init__(self, websocket: WebSocket[Any], me: SignedIn) -> None:
+    def __init__(self, websocket: WebSocket[Any], send: Send, me: SignedIn) -> None:
+        """`send` is the server's own: what Starlette's does for each frame takes longer than the frame."""
         self.me = me
         self.viewing = False
         """Whether the page said that somebody looks at it."""
         self._websocket = websocket
+        self._send_event = send
         self._reader = asyncio.current_task()
         self._loop = asyncio.get_running_loop()  # to ask for it costs a system call
         self._frames: deque[str] = deque()
@@ -53,14 +56,15 @@ class Socket:
             else:
                 self.close(OVERLOAD)
             return
-        sending = self._websocket.send({"type": "websocket.send", "text": frame})
+        # Begun without a task, since the kernel nearly always takes it at once.
+        rest = self._send_event({"type": "websocket.send", "text": frame}).__await__()
         try:
-            waits_for = sending.send(None)
+            waits_for = next(rest)
         except StopIteration:
-            return  # the kernel took it, as it nearly always does
-        except (WebSocketDisconnect, RuntimeError):
+            return
+        except (OSError, RuntimeError):
             return  # gone; the task that reads hears of it and leaves the hub
-        self._sender = self._loop.create_task(self._send(_gone_on(sending, waits_for)))
+        self._sender = self._loop.create_task(self._send(_gone_on(waits_for, rest)))
 
     def close(self, code: int) -> None:
         """End the socket; returns at once. Frames that wait are not sent: the page catches up when it is back."""
@@ -72,8 +76,8 @@ class Socket:
         try:
             await begun
             while self._frames and not self.closing:
-                await self._websocket.send({"type": "websocket.send", "text": self._frames.popleft()})
-        except (WebSocketDisconnect, RuntimeError):
+                await self._send_event({"type": "websocket.send", "text": self._frames.popleft()})
+        except (OSError, RuntimeError):
             self._frames.clear()
         self._sender = None
 
@@ -90,11 +94,7 @@ class Socket:
 
 
 @coroutine
-def _gone_on(begun: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
-    """The rest of a coroutine that was begun without a task, and then had to wait."""
-    while True:
-        yield waits_for
-        try:
-            waits_for = begun.send(None)
-        except StopIteration:
-            return
+def _gone_on(waits_for: Any, rest: Generator[Any, Any, None]) -> Generator[Any, Any, None]:
+    """The rest of something awaitable that was begun, and had to wait."""
+    yield waits_for
+    yield from rest

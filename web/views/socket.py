@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 import orjson
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from web import conversations, fragments, messages, metrics
@@ -44,14 +45,21 @@ class Pace:
         return True
 
 
-async def connect(websocket: WebSocket) -> None:
+class Connect:
+    """The endpoint; a class, because Starlette gives only to an ASGI application what it sends by."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await _connect(WebSocket(scope, receive, send), send)
+
+
+async def _connect(websocket: WebSocket, send: Send) -> None:
     me = await pages.who(websocket)
     if me is None:
         # Only an accepted socket can say why it is closed; before that the page would see 1006, and come again.
         await websocket.accept()
         await websocket.close(NOT_SIGNED_IN)
         return
-    socket = Socket(websocket, me)
+    socket = Socket(websocket, send, me)
     try:
         async with websocket.state.hub.joined(socket):
             await websocket.accept()
