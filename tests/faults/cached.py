@@ -72,7 +72,7 @@ class SlowReader:
         differing = filled = 0
         pairs = self.pairs // self.at_once
         for _ in range(pairs):
-            writing = asyncio.create_task(one["writer"].write(pair, pair.low.id, token_hex(4), token_hex(8)))
+            writing = one["writer"].write(pair, pair.low.id, token_hex(4), token_hex(8))
             reading = asyncio.create_task(self._read_slowly(pair, other))
             posted = await writing
             shown = await other["latests"].of(pair, posted.version)

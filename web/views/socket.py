@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 
 import orjson
@@ -132,10 +133,13 @@ async def _send(websocket: WebSocket, socket: Socket, frame: Frame) -> None:
     writing.add_done_callback(partial(_answer, socket, nonce))
     # The page is read on meanwhile, unless that would only make the queue longer.
     if websocket.state.writer.is_behind:
-        await asyncio.wait([writing])
+        with suppress(Refused):
+            await writing
 
 
 def _answer(socket: Socket, nonce: str, written: asyncio.Future[Posted]) -> None:
+    if written.cancelled():  # the page has gone
+        return
     try:
         posted = written.result()
     except Refused as refused:
