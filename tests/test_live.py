@@ -116,6 +116,27 @@ def test_a_count_that_was_read_meanwhile_does_not_come_back(alice: Person, bob: 
     assert all(version(line) < max(read) for line in lines if line.select(".unread"))
 
 
+def test_a_line_that_could_not_be_read_follows_when_postgresql_is_back(
+    alice: Person, bob: Person, postgres: psycopg.Connection
+) -> None:
+    database = postgres.info.dbname
+    with alice.socket() as hers, bob.socket() as his, psycopg.connect(postgres.info.dsn, dbname="template1") as outside:
+        outside.autocommit = True
+        hers.write("bob", "one")
+        assert his.line()
+        hers.write("bob", "two")
+        assert his.message().seq == 2  # its line waits a moment
+
+        outside.execute(f'ALTER DATABASE "{database}" ALLOW_CONNECTIONS false')
+        try:
+            outside.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [database])
+            assert his.hears_nothing_for(1)
+        finally:
+            outside.execute(f'ALTER DATABASE "{database}" ALLOW_CONNECTIONS true')
+
+        assert "two" in his.line().get_text()
+
+
 def test_typing_is_seen_by_the_other_one_only(alice: Person, bob: Person, charlie: Person) -> None:
     with alice.socket() as hers, bob.socket() as his, charlie.socket() as outside:
         hers.send(action="typing", to="bob")
