@@ -9,7 +9,7 @@ import psycopg
 from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from web import accounts, batches, conversations, db, messages, sessions
+from web import accounts, batches, chats, conversations, db, messages, sessions
 from web.batches import Sent
 from web.conversations import Pair, Pairs
 from web.models import User
@@ -58,10 +58,10 @@ def _reads(me: int, pair: Pair) -> dict[str, tuple[str, Any]]:
     """The questions of web/reader.py."""
     asked: dict[str, tuple[Question, dict[str, Any]]] = {
         "who is signed in": (sessions.CURRENT, {"session_id": b"no such session"}),
-        "who is signed in, and their chats": (conversations.OF_SESSION, {"session_id": b"no such session"}),
-        "chat list": (conversations.NEWEST, {"me": me}),
-        "chat list, further on": (conversations.FURTHER, {"me": me, "active_at": NOW, "conversation_id": pair.id}),
-        "chats of lists": (conversations.LINES, {"conversations": [pair.id], "users": [me]}),
+        "who is signed in, and their chats": (chats.OF_SESSION, {"session_id": b"no such session"}),
+        "chat list": (chats.NEWEST, {"me": me}),
+        "chat list, further on": (chats.FURTHER, {"me": me, "active_at": NOW, "conversation_id": pair.id}),
+        "chats of lists": (chats.LINES, {"conversations": [pair.id], "users": [me]}),
         "how far it was read": (conversations.WHERE, {"me": me, "conversation_id": pair.id}),
     }
     return {title: (question.text, question.parameters | given) for title, (question, given) in asked.items()}

@@ -17,7 +17,7 @@ from web.views import auth, chat, health, pages, socket, telegram, users
 from web.views import settings as settings_views
 
 routes = [
-    Route("/", chat.chats),
+    Route("/", chat.index),
     Route("/register", auth.register, methods=["GET", "POST"]),
     Route("/login", auth.login, methods=["GET", "POST"]),
     Route("/logout", auth.log_out, methods=["POST"]),

@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from web import background, conversations, fragments
-from web.conversations import Entry
+from web import background, chats, fragments
+from web.chats import Entry
 from web.db import UNAVAILABLE
 from web.hub import Hub
 from web.reader import Reader
@@ -54,7 +54,7 @@ class ChatLists:
         for start in range(0, len(changed), TURN):
             some = changed[start : start + TURN]
             try:
-                lines = await conversations.lines(self._reader, some)
+                lines = await chats.lines(self._reader, some)
             except UNAVAILABLE:
                 self._changed |= dict.fromkeys(some)  # until PostgreSQL is back
                 self._more.set()

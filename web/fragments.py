@@ -16,7 +16,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from linkify_it import LinkifyIt
 from markupsafe import Markup, escape
 
-from web.conversations import Entry, Pair
+from web.chats import Entry
+from web.conversations import Pair
 
 ROOT = Path(__file__).parent.parent
 HTMX = ROOT / "node_modules" / "htmx.org" / "dist"

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from tests.faults.page import Page, Shown
 from tests.faults.parts import Parts, Somebody
-from web import conversations, messages
+from web import chats, conversations, messages
 from web import settings as environment
 from web import site as sites
 from web.conversations import Pair
@@ -150,7 +150,7 @@ def test_every_order_ends_in_the_same_list(chat: Chat) -> None:
                     await conversations.mark_read(db, self.people[side].id, self.pair.id, self.pages[side].cursor)
                     await db.commit()
                 asked = [(self.pair.id, self.people[side].id)]
-                lines = await conversations.lines(chat.processes[0]["reader"], asked)
+                lines = await chats.lines(chat.processes[0]["reader"], asked)
                 return lines[0][1].unread if lines else 0
 
             # Whoever writes has read what stands above; nothing that the page did not show is taken for read else.

@@ -6,10 +6,11 @@ from urllib.parse import urlencode
 
 from starlette.responses import HTMLResponse, Response
 
-from web import conversations, fragments, messages
+from web import chats, conversations, fragments, messages
 from web import db as database
 from web.cache import Latest
-from web.conversations import Entry, Pair
+from web.chats import Entry
+from web.conversations import Pair
 from web.messages import Refused
 from web.sessions import SignedIn
 from web.site import Request
@@ -19,11 +20,11 @@ log = logging.getLogger(__name__)
 
 
 @pages.signed_in_with_chats
-async def chats(request: Request, me: SignedIn, entries: list[Entry]) -> Response:
+async def index(request: Request, me: SignedIn, entries: list[Entry]) -> Response:
     """The list; `after` (an entry's place) asks for the page that follows it."""
     after = request.query_params.get("after", "")
     if after:
-        entries = await conversations.listed(request.state.reader, me.id, after)
+        entries = await chats.listed(request.state.reader, me.id, after)
     if pages.is_htmx(request):
         return pages.render("_entries.html", entries=entries, first=not after)
     return pages.render("chats.html", me=me, entries=entries)
@@ -51,7 +52,7 @@ async def older_or_changed(request: Request, me: SignedIn) -> Response:
     first_seq = before - len(items) if items else 1
     if pages.is_htmx(request):
         return pages.render("_older.html", pair=pair, me=me, items=items, first_seq=first_seq)
-    entries = await conversations.listed(request.state.reader, me.id)
+    entries = await chats.listed(request.state.reader, me.id)
     return await _window(request, me, pair, entries, older=Latest(0, before - 1, items))
 
 
@@ -79,7 +80,7 @@ async def _post(request: Request, body: str, nonce: str) -> Response:
             return _unsent(request, body, nonce, str(refused))
         if pages.is_htmx(request):
             return HTMLResponse(fragments.refusal(nonce, str(refused), retry=False), 422)
-        entries = await conversations.listed(request.state.reader, me.id)
+        entries = await chats.listed(request.state.reader, me.id)
         return await _window(request, me, pair, entries, draft=body, nonce=nonce, said=str(refused), status=422)
     if pages.is_htmx(request):
         return HTMLResponse(posted.swap)

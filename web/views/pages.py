@@ -8,9 +8,10 @@ from urllib.parse import quote, urlsplit
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from web import conversations, fragments, sessions
+from web import chats, fragments, sessions
 from web import db as database
-from web.conversations import Entry, Pair
+from web.chats import Entry
+from web.conversations import Pair
 from web.sessions import SignedIn
 from web.site import Connection, Request
 
@@ -48,7 +49,7 @@ def signed_in_with_chats(view: SignedInWithChatsView) -> View:
 
     async def guarded(request: Request) -> Response:
         session_id = sessions.id_of(request.state.settings, request)
-        found = await conversations.of_session(request.state.reader, session_id)
+        found = await chats.of_session(request.state.reader, session_id)
         return await view(request, *found) if found else _to_login_and_back(request)
 
     return guarded
