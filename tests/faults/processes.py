@@ -145,12 +145,18 @@ class StandingStill:
                     await eventually(lambda: all(page.is_open for page in pages))
                     victim = children(site)[0]
                     started = time.monotonic()
-                    victim.send_signal(signal.SIGUSR1)
                     writing = asyncio.create_task(write(pages, self.sends, 4))
-                    replaced = await eventually(
-                        lambda: victim.pid not in {child.pid for child in children(site)} and len(children(site)) == 2,
-                        patience=30,
-                    )
+
+                    def is_replaced() -> bool:
+                        if victim.pid not in {child.pid for child in children(site)}:
+                            return len(children(site)) == 2
+                        with suppress(psutil.NoSuchProcess):
+                            victim.send_signal(
+                                signal.SIGUSR1
+                            )  # again: one alone may come to nothing
+                        return False
+
+                    replaced = await eventually(is_replaced, patience=30, pause=1)
                     seconds = time.monotonic() - started
                     await writing
                     await audit.settled(parts, pages)
