@@ -151,9 +151,7 @@ class StandingStill:
                         if victim.pid not in {child.pid for child in children(site)}:
                             return len(children(site)) == 2
                         with suppress(psutil.NoSuchProcess):
-                            victim.send_signal(
-                                signal.SIGUSR1
-                            )  # again: one alone may come to nothing
+                            victim.send_signal(signal.SIGUSR1)  # again: one alone may come to nothing
                         return False
 
                     replaced = await eventually(is_replaced, patience=30, pause=1)
