@@ -6,7 +6,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,18 +143,17 @@ class StandingStill:
             with parts.site(PYTHONPATH=folder) as site:
                 async with chats(parts, [site.url], 4) as pages:
                     await eventually(lambda: all(page.is_open for page in pages))
-                    victim = children(site)[0]
+                    # One that serves: where the site has only just started, the other may still be importing.
+                    victim = next(child for child in children(site) if _peers(child))
                     started = time.monotonic()
                     writing = asyncio.create_task(write(pages, self.sends, 4))
+                    victim.send_signal(signal.SIGUSR1)
 
                     def is_replaced() -> bool:
-                        if victim.pid not in {child.pid for child in children(site)}:
-                            return len(children(site)) == 2
-                        with suppress(psutil.NoSuchProcess):
-                            victim.send_signal(signal.SIGUSR1)  # again: one alone may come to nothing
-                        return False
+                        left = {child.pid for child in children(site)}
+                        return victim.pid not in left and len(left) == 2
 
-                    replaced = await eventually(is_replaced, patience=30, pause=1)
+                    replaced = await eventually(is_replaced)
                     seconds = time.monotonic() - started
                     await writing
                     await audit.settled(parts, pages)
@@ -188,11 +187,14 @@ def _deaf(site: Site, person: Somebody) -> Iterator[socket.socket]:
 
 def _open_ports(site: Site) -> set[int]:
     """The peers' ports of the connections that the site's processes hold."""
-    found = set()
-    for child in children(site):
-        with suppress(psutil.Error):
-            found |= {each.raddr.port for each in child.net_connections("tcp") if each.raddr}
-    return found
+    return {port for child in children(site) for port in _peers(child)}
+
+
+def _peers(process: psutil.Process) -> set[int]:
+    try:
+        return {each.raddr.port for each in process.net_connections("tcp") if each.raddr}
+    except psutil.Error:
+        return set()
 
 
 async def _ask(http: ClientSession, site: Site, me: Somebody, rate: float, ended: asyncio.Event) -> tuple[int, int]:
