@@ -35,8 +35,9 @@ async def explained(settings: Settings) -> dict[str, str]:
 
 
 def scans(plan: str) -> bool:
-    """Whether it reads one of the tables that grow from end to end."""
-    return any(re.search(rf"Seq Scan on {table}\b", plan) for table in LARGE)
+    """Whether it reads one of the tables that grow from end to end, or throws away much of what it reads."""
+    thrown_away = map(int, re.findall(r"Rows Removed by Filter: (\d+)", plan))
+    return any(re.search(rf"Seq Scan on {table}\b", plan) for table in LARGE) or max(thrown_away, default=0) > 1000
 
 
 def _questions(me: int, pair: Pair) -> dict[str, Callable[[AsyncSession], Awaitable[object]]]:

@@ -115,9 +115,10 @@ async def where(reader: Reader, me: int, conversation_id: int) -> tuple[int, int
 
 async def mark_read(db: AsyncSession, me: int, conversation_id: int, version: int) -> bool:
     """Everything that the page at `version` showed is read. Whether that was news. The caller commits."""
+    # A message's version is never below its seq, so the index leads to the place, however old the page is.
     shown = (
         select(func.max(Message.seq))
-        .where(Message.conversation_id == conversation_id, Message.version <= version)
+        .where(Message.conversation_id == conversation_id, Message.seq <= version, Message.version <= version)
         .scalar_subquery()
     )
     statement = (
