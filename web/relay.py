@@ -97,7 +97,7 @@ class Relay:
         if self._missed:
             pipeline.publish(MISSED, "")
         if frames:
-            pipeline.publish(FRAMES, self.process_id + orjson.dumps(frames).decode())
+            pipeline.publish(FRAMES, self.process_id.encode() + orjson.dumps(frames))
         if changes:
             cache.append(pipeline, changes)
         try:
