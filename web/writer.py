@@ -25,7 +25,7 @@ from web.relay import Relay
 
 log = logging.getLogger(__name__)
 
-BATCH = 200
+BATCH = 1000
 """Messages in one transaction at the most."""
 QUEUE = 5000
 """Messages that wait for PostgreSQL at the most; the next one is refused in words."""
@@ -115,8 +115,9 @@ class Writer:
             if isinstance(error, UNAVAILABLE):
                 refused = Refused("Knock cannot keep messages at the moment.", retry=True, cause="database")
             elif len(batch) > 1:
-                for draft in batch:
-                    await self._settle([draft])
+                middle = len(batch) // 2
+                await self._settle(batch[:middle])
+                await self._settle(batch[middle:])
                 return
             else:
                 log.exception("A message could not be written")
