@@ -186,13 +186,16 @@ class Load:
         return is_ready if self._dialect.is_socket_io else opened.is_open
 
     def _shown(self, ready: Socket) -> Iterator[tuple[bytes, bytes, int, int]]:
-        """The frames that show a message: the data, the nonce, where the payload starts and ends. Raises Closed."""
+        """The messages in the frames: the data, the nonce, where in the data it starts and ends. Raises Closed."""
         mark = self._dialect.mark
         for first, data, start, stop in ready.receive():
             at = data.find(mark, start, stop)
             if at >= 0:
-                at += len(mark)
-                yield data, data[at : at + NONCE_LENGTH], start, stop
+                while at >= 0:  # a frame may bring several
+                    at += len(mark)
+                    following = data.find(mark, at, stop)
+                    yield data, data[at : at + NONCE_LENGTH], start, stop if following < 0 else following
+                    start, at = at, following
             elif first == PING:
                 ready.send(frame(data[start:stop], PONG))
             elif first == CLOSE:

@@ -212,6 +212,7 @@ class Tab:
 
     def __init__(self, websocket: ClientConnection) -> None:
         self.websocket = websocket
+        self._arrived: list[Shown] = []
 
     def send(self, **frame: str) -> None:
         self.websocket.send(json.dumps(frame))
@@ -229,11 +230,11 @@ class Tab:
         return BeautifulSoup(text, "html.parser")
 
     def message(self, patience: float = PATIENCE) -> Shown:
-        """The next message; frames that bring none are passed over."""
+        """The next message, of those that a frame brings together; frames that bring none are passed over."""
         deadline = time.monotonic() + patience
-        while True:
-            if found := messages(self.frame(max(0.0, deadline - time.monotonic()))):
-                return found[0]
+        while not self._arrived:
+            self._arrived = messages(self.frame(max(0.0, deadline - time.monotonic())))
+        return self._arrived.pop(0)
 
     def line(self, patience: float = PATIENCE) -> Tag:
         """The next line of the chat list; frames that bring none are passed over."""

@@ -1,11 +1,10 @@
 """Real time: two people, their tabs, and two processes."""
 
 import json
-from contextlib import suppress
 
 import psycopg
 import pytest
-from bs4 import BeautifulSoup, Tag
+from bs4 import BeautifulSoup
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -54,87 +53,6 @@ def test_a_swap_says_where_it_goes(alice: Person, bob: Person, postgres: psycopg
     assert into_chats["hx-target"] == "#chats"
     assert into_chats.select(".name")[0].get_text() == "alice"
     assert into_chats.select(".unread")[0].get_text() == "1 unread"
-
-
-def test_reading_clears_the_count_in_every_tab_of_the_reader_only(alice: Person, bob: Person) -> None:
-    with alice.socket() as hers, bob.socket() as his, bob.socket() as his_other:
-        hers.write("bob", "hello")
-        assert his.line().select(".unread")
-        assert his_other.line().select(".unread")
-        assert hers.line()
-
-        his.send(action="read", to="alice", version="1")
-
-        for tab in (his, his_other):
-            assert not tab.line().select(".unread")
-        assert hers.hears_nothing_for(0.3)
-    assert not bob.page("/").html.select(".unread")
-
-
-def test_opening_the_chat_clears_the_count_in_other_tabs(alice: Person, bob: Person) -> None:
-    with bob.socket() as his:
-        alice.post("bob", "hello")
-        assert his.line().select(".unread")
-
-        bob.page("/chat/alice")
-
-        assert not his.line().select(".unread")
-
-
-def test_a_burst_moves_the_chat_in_the_list_once_and_then_once_more(alice: Person, bob: Person) -> None:
-    with alice.socket() as hers, bob.socket() as his:
-        hers.write("bob", "Line 1")
-        assert "Line 1" in his.line().get_text()
-
-        for number in range(2, 9):
-            hers.write("bob", f"Line {number}")
-
-        line = his.line()
-        assert "Line 8" in line.get_text()
-        assert line.select(".unread")[0].get_text() == "8 unread"
-        assert his.hears_nothing_for(0.5)
-
-
-def test_a_count_that_was_read_meanwhile_does_not_come_back(alice: Person, bob: Person) -> None:
-    """Lines come from several processes, in any order, and a page drops one that is older than the one it has."""
-    with alice.socket() as hers, bob.socket() as his:
-        for number in (1, 2, 3):
-            hers.write("bob", "hello")
-            assert his.message().seq == number
-            his.send(action="read", to="alice", version=str(number))
-
-        lines = []
-        with suppress(TimeoutError):
-            while line := his.line(patience=1):
-                lines.append(line)
-
-    def version(line: Tag) -> int:
-        return int(str(line["data-version"]))
-
-    read = [version(line) for line in lines if not line.select(".unread")]
-    assert max(read) == 3 + 3  # three messages, and all of them read
-    assert all(version(line) < max(read) for line in lines if line.select(".unread"))
-
-
-def test_a_line_that_could_not_be_read_follows_when_postgresql_is_back(
-    alice: Person, bob: Person, postgres: psycopg.Connection
-) -> None:
-    database = postgres.info.dbname
-    with alice.socket() as hers, bob.socket() as his, psycopg.connect(postgres.info.dsn, dbname="template1") as outside:
-        outside.autocommit = True
-        hers.write("bob", "one")
-        assert his.line()
-        hers.write("bob", "two")
-        assert his.message().seq == 2  # its line waits a moment
-
-        outside.execute(f'ALTER DATABASE "{database}" ALLOW_CONNECTIONS false')
-        try:
-            outside.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [database])
-            assert his.hears_nothing_for(1)
-        finally:
-            outside.execute(f'ALTER DATABASE "{database}" ALLOW_CONNECTIONS true')
-
-        assert "two" in his.line().get_text()
 
 
 def test_typing_is_seen_by_the_other_one_only(alice: Person, bob: Person, charlie: Person) -> None:

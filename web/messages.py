@@ -73,13 +73,12 @@ def check(body: str, nonce: str) -> str:
 def announce(hub: "Hub", chat_lists: "ChatLists", relay: "Relay", added: Sequence[Posted]) -> None:
     """Tell both participants' pages, and the cached list, what was just added to a conversation.
 
-    `added` is in the order of `seq`, without a gap.
+    `added` is in the order of `seq`, without a gap. However many there are, a page gets one frame.
     """
     first, last, pair = added[0], added[-1], added[0].pair
-    for posted in added:
-        hub.publish(pair.users, posted.swap)
-    chat_lists.changed(pair.id, *pair.users)
     after = Latest(last.version, last.seq, [posted.html for posted in added])
+    hub.publish(pair.users, fragments.message_swap(pair, "".join(after.messages)))
+    chat_lists.changed(pair.id, *pair.users)
     relay.append(Change(pair.id, first.version - 1, after))
 
 
