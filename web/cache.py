@@ -107,18 +107,18 @@ class Cache:
             cast(Awaitable[list[str]], self._store.client.lrange(_key(conversation_id), 0, -1))
         )
         if not cached:
-            metrics.CACHE.labels("miss").inc()
+            metrics.CACHE["miss"].inc()
             return None
         held, last_seq = map(int, cached[0].split(":"))
         if held < version:
-            metrics.CACHE.labels("stale").inc()
+            metrics.CACHE["stale"].inc()
             return None
-        metrics.CACHE.labels("hit").inc()
+        metrics.CACHE["hit"].inc()
         return Latest(held, last_seq, cached[1:])
 
     async def fill(self, conversation_id: int, latest: Latest) -> None:
         """Keep the list, unless Redis holds a later one."""
-        metrics.CACHE.labels("fill").inc()
+        metrics.CACHE["fill"].inc()
         args = (str(latest.version), latest.head, str(SECONDS), *latest.messages)
         await self._store.ask(self._store.client.eval(FILL, 1, _key(conversation_id), *args))
 

@@ -124,9 +124,7 @@ def _make_environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    functions: dict[str, Any] = {"asset": asset}
-    made.globals.update(functions)
-    made.filters.update(linkify=linkify, time=_time, avatar=_avatar)
+    made.filters.update(asset=asset, linkify=linkify, time=_time, avatar=_avatar)
     return made
 
 

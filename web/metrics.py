@@ -7,9 +7,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 MESSAGES = Counter("knock_messages", "Messages persisted")
-BATCH = Histogram("knock_batch_messages", "Messages in one transaction", buckets=(1, 2, 5, 10, 20, 50, 100, 200))
+BATCH = Histogram(
+    "knock_batch_messages", "Messages in one transaction", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+)
 REFUSED = Counter("knock_sends_refused", "Sends refused, by reason", ["reason"])
-CACHE = Counter("knock_cache", "Cached message lists: hit, miss, stale, fill", ["event"])
+_CACHE = Counter("knock_cache", "Cached message lists: hit, miss, stale, fill", ["event"])
+CACHE = {event: _CACHE.labels(event) for event in ("hit", "miss", "stale", "fill")}
 SOCKETS = Gauge("knock_sockets", "Open sockets", multiprocess_mode="livesum")
 CUT = Counter("knock_sockets_cut", "Sockets closed by the server, by close code", ["code"])
 
