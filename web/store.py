@@ -1,5 +1,6 @@
 """Redis, which makes Knock fast and joins its processes, and which it can always do without."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
@@ -13,7 +14,9 @@ from redis.exceptions import RedisError
 T = TypeVar("T")
 
 TIMEOUT = 0.5
-"""Seconds that one question to Redis may take."""
+"""Seconds that a question to Redis may take while somebody waits for the answer."""
+PATIENCE = 5.0
+"""Seconds that anything may take: a machine that stands still for a moment is no Redis that is away."""
 PAUSE = 1.0
 """Seconds without a question after one that failed."""
 
@@ -40,7 +43,8 @@ class Store:
             _discard(question)
             return None
         try:
-            return await question
+            async with asyncio.timeout(TIMEOUT):
+                return await question
         except UNAVAILABLE:
             self.rest()
             return None
@@ -63,7 +67,7 @@ async def connect(url: str) -> AsyncIterator[Store]:
         decode_responses=True,
         # In the newer protocol redis-py writes out every message of pub/sub for its log, though nobody reads that.
         protocol=2,
-        socket_timeout=TIMEOUT,
+        socket_timeout=PATIENCE,
         socket_connect_timeout=TIMEOUT,
         # A command whose answer was lost may have been carried out: trying again is the caller's to decide.
         retry=Retry(NoBackoff(), 0),

@@ -20,6 +20,7 @@ from web.models import User
 from web.notifications import Claim
 from web.presence import Presence
 from web.refusals import TelegramError
+from web.store import TIMEOUT
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,8 @@ class Teller:
 
     async def _presence(self, user_id: int) -> Presence:
         try:
-            return await presence.look(self.redis, user_id)
+            async with asyncio.timeout(TIMEOUT):
+                return await presence.look(self.redis, user_id)
         except (RedisError, OSError) as error:
             # Better a knock too many than none.
             log.warning("Redis does not say who is away, so everybody is: %s", error)
