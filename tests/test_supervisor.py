@@ -1,7 +1,9 @@
 """The supervisor of the web processes: what dies is replaced, soon, whenever it dies."""
 
+import signal
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import psutil
 
@@ -47,6 +49,26 @@ def test_the_pages_of_the_other_processes_catch_up_with_what_one_that_died_did_n
 
         assert lost.close_code() == KILLED
         assert kept.close_code() == RESTART
+
+
+def test_the_old_processes_stay_when_new_ones_cannot_start(environ: dict[str, str], tmp_path: Path) -> None:
+    with sites.running(environ, PYTHONPATH=str(tmp_path)) as site:
+        assert site.process is not None
+        supervisor = psutil.Process(site.process.pid)
+        alice = site.person("alice")
+        old = _web(supervisor)
+        broken, tried = tmp_path / "sitecustomize.py", tmp_path / "tried"
+        broken.write_text(f"open({str(tried)!r}, 'w').close(); raise SystemExit(1)")  # as each Python starts
+        with alice.socket() as tab:
+            site.process.send_signal(signal.SIGHUP)
+            eventually(tried.exists)
+
+            assert tab.hears_nothing_for(1)
+
+        assert _web(supervisor) == old
+        broken.unlink()
+        old[0].kill()
+        eventually(lambda: len(_web(supervisor)) == 2 and old[0] not in _web(supervisor))
 
 
 def _web(supervisor: psutil.Process) -> list[psutil.Process]:
