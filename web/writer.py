@@ -29,8 +29,6 @@ BATCH = 1000
 """Messages in one transaction at the most."""
 QUEUE = 5000
 """Messages that wait for PostgreSQL at the most; the next one is refused in words."""
-TURN = 16
-"""Conversations that are announced without a pause."""
 
 
 @dataclass(slots=True)
@@ -154,9 +152,8 @@ class Writer:
                     due.append(notification_id)
         metrics.BATCH.observe(len(written.batch))
         metrics.MESSAGES.inc(sum(map(len, new.values())))
-        for number, added in enumerate(new.values()):
-            if number % TURN == 0:
-                await asyncio.sleep(0)  # the sockets have their turn, and PostgreSQL the next batch
+        await asyncio.sleep(0)  # the sockets have their turn, and PostgreSQL the next batch
+        for added in new.values():
             added.sort(key=lambda posted: posted.seq)
             messages.announce(self._hub, self._chat_lists, self._relay, added)
         self._relay.enqueue(due)
