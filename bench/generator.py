@@ -192,10 +192,10 @@ class Load:
             at = data.find(mark, start, stop)
             if at >= 0:
                 while at >= 0:  # a frame may bring several
-                    at += len(mark)
-                    following = data.find(mark, at, stop)
-                    yield data, data[at : at + NONCE_LENGTH], start, stop if following < 0 else following
-                    start, at = at, following
+                    nonce_at = at + len(mark)
+                    following = data.find(mark, nonce_at, stop)
+                    yield data, data[nonce_at : nonce_at + NONCE_LENGTH], start, stop if following < 0 else following
+                    start = at = following
             elif first == PING:
                 ready.send(frame(data[start:stop], PONG))
             elif first == CLOSE:
