@@ -6,6 +6,7 @@ from statistics import median
 
 import psycopg
 import pytest
+from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 
 from tests import site as sites
 from tests.site import PASSWORD, Page, Person, Site
@@ -55,6 +56,17 @@ def test_the_cookie_is_of_this_host_for_a_day_and_not_for_scripts(site: Site) ->
     assert not cookie["secure"]
     secure = SimpleCookie(behind_https.headers["set-cookie"])["__Host-session"]
     assert (secure["secure"], secure["httponly"], secure["domain"]) == (True, True, "")
+
+
+def test_a_cookie_of_a_time_to_come_signs_nobody_in(alice: Person, site: Site, environ: dict[str, str]) -> None:
+    class Ahead(TimestampSigner):
+        def get_timestamp(self) -> int:
+            return super().get_timestamp() + 3600
+
+    secret = URLSafeTimedSerializer(environ["SECRET_KEY"], "knock.session").loads(alice.cookies["session"])
+    for signer, status in ((TimestampSigner, 200), (Ahead, 303)):
+        cookie = URLSafeTimedSerializer(environ["SECRET_KEY"], "knock.session", signer=signer).dumps(secret)
+        assert site.client({"session": str(cookie)}).get("/").status_code == status
 
 
 def test_log_out_ends_the_cookie_on_the_server(alice: Person, site: Site) -> None:

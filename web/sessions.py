@@ -64,11 +64,12 @@ async def current(reader: Reader, session_id: bytes | None) -> SignedIn | None:
 
 
 def id_of(settings: Settings, connection: HTTPConnection[Any]) -> bytes | None:
-    """The id of the session that the cookie names; None without one, or where it is forged or too old."""
+    """The id of the session that the cookie names; None without one, or where it is forged, or not of these days."""
     signed = _signed(settings, connection.cookies.get(cookie_name(connection), ""))
-    if signed is None or (datetime.now(UTC) - signed.at).total_seconds() > settings.session_max_age:
+    if signed is None:
         return None
-    return signed.session_id
+    age = (datetime.now(UTC) - signed.at).total_seconds()
+    return signed.session_id if 0 <= age <= settings.session_max_age else None
 
 
 async def log_out(db: AsyncSession, me: SignedIn) -> None:
