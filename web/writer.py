@@ -39,12 +39,9 @@ class Draft:
     author_id: int
     body: str
     nonce: str
+    key: tuple[int, int, str]
+    """What makes two sends the same message."""
     posted: asyncio.Future[Posted]
-
-    @property
-    def key(self) -> tuple[int, int, str]:
-        """What makes two sends the same message."""
-        return self.pair.id, self.author_id, self.nonce
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +74,7 @@ class Writer:
         """
         if len(self._drafts) >= QUEUE:
             raise Refused("Too many messages are waiting right now.", retry=True, cause="queue")
-        draft = Draft(pair, author_id, body, nonce, self._loop.create_future())
+        draft = Draft(pair, author_id, body, nonce, (pair.id, author_id, nonce), self._loop.create_future())
         self._drafts.append(draft)
         self._more.set()
         return draft.posted
@@ -135,21 +132,18 @@ class Writer:
         posted_by_key: dict[tuple[int, int, str], Posted] = {}
         new: dict[int, list[Posted]] = defaultdict(list)
         due, again = [], []
-        for row in written.rows:
-            match row:
-                case "new", place, seq, version, _, created_at:
-                    draft = written.sent[place - 1]
-                    posted = _posted(draft, seq, version, draft.body, created_at, is_new=True)
-                    posted_by_key[draft.key] = posted
-                    new[draft.pair.id].append(posted)
-                case "known" | "again" as kind, place, seq, version, body, created_at:
-                    draft = written.sent[place - 1]
-                    posted = _posted(draft, seq, version, body, created_at, is_new=False)
-                    posted_by_key[draft.key] = posted
-                    if kind == "again":
-                        again.append(posted)
-                case "due", notification_id, *_:
-                    due.append(notification_id)
+        for kind, number, seq, version, body, created_at in written.rows:
+            if kind == "due":
+                due.append(number)
+                continue
+            draft = written.sent[number - 1]
+            is_new = kind == "new"
+            posted = _posted(draft, seq, version, draft.body if is_new else body, created_at, is_new=is_new)
+            posted_by_key[draft.key] = posted
+            if is_new:
+                new[draft.pair.id].append(posted)
+            elif kind == "again":
+                again.append(posted)
         metrics.BATCH.observe(len(written.batch))
         metrics.MESSAGES.inc(sum(map(len, new.values())))
         await asyncio.sleep(0)  # the sockets have their turn, and PostgreSQL the next batch

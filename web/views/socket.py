@@ -15,7 +15,7 @@ from web import db as database
 from web.conversations import Pair
 from web.messages import Posted, Refused
 from web.sessions import SignedIn
-from web.site import WebSocket
+from web.site import Site, WebSocket
 from web.socket import NOT_SIGNED_IN, Socket
 from web.views import pages
 
@@ -71,7 +71,8 @@ async def _connect(websocket: WebSocket, send: Send) -> None:
 
 
 async def _listen(websocket: WebSocket, socket: Socket) -> None:
-    pace = Pace(websocket.state.settings.socket_rate)
+    site = websocket.state
+    pace = Pace(site.settings.socket_rate)
     while not socket.closing:
         event = await websocket.receive()
         if event["type"] == "websocket.disconnect":
@@ -80,7 +81,7 @@ async def _listen(websocket: WebSocket, socket: Socket) -> None:
         if frame is None:
             socket.push(fragments.refusal("", UNREADABLE, retry=False))
         elif pace.allows():
-            await _act(websocket, socket, frame)
+            await _act(site, socket, frame)
         elif frame["action"] == "send":
             metrics.REFUSED.labels("rate").inc()
             socket.push(fragments.refusal(frame.get("nonce", ""), TOO_FAST, retry=True))
@@ -97,42 +98,42 @@ def _parse(text: str | bytes) -> Frame | None:
     return {key: value for key, value in values.items() if isinstance(value, str)}
 
 
-async def _act(websocket: WebSocket, socket: Socket, frame: Frame) -> None:
+async def _act(site: Site, socket: Socket, frame: Frame) -> None:
     action = frame["action"]
     if action == "send":
-        await _send(websocket, socket, frame)
+        await _send(site, socket, frame)
     elif action == "view":
-        await websocket.state.hub.looked(socket, viewing=frame.get("visible") == "true")
+        await site.hub.looked(socket, viewing=frame.get("visible") == "true")
     elif action in ("typing", "read"):
         try:
-            pair = await websocket.state.pairs.find(socket.me.id, frame.get("to", ""))
+            pair = await site.pairs.find(socket.me.id, frame.get("to", ""))
             if pair is not None and action == "typing":
-                websocket.state.hub.publish([pair.other(socket.me.id).id], fragments.typing(pair, socket.me.id))
+                site.hub.publish([pair.other(socket.me.id).id], fragments.typing(pair, socket.me.id))
             elif pair is not None:
-                await _read(websocket, socket.me, pair, frame.get("version", ""))
+                await _read(site, socket.me, pair, frame.get("version", ""))
         except database.UNAVAILABLE:
             return  # the page says how far it has read again, with the next message or the next visit
     else:
         socket.push(fragments.refusal("", UNREADABLE, retry=False))
 
 
-async def _send(websocket: WebSocket, socket: Socket, frame: Frame) -> None:
+async def _send(site: Site, socket: Socket, frame: Frame) -> None:
     me, nonce = socket.me, frame.get("nonce", "")
     try:
         body = messages.check(frame.get("body", ""), nonce)
         try:
-            pair = await websocket.state.pairs.find(me.id, frame.get("to", ""))
+            pair = await site.pairs.find(me.id, frame.get("to", ""))
         except database.UNAVAILABLE:
             raise Refused(pages.UNAVAILABLE, retry=True, cause="database") from None
         if pair is None:
             raise Refused(NOBODY, cause="nobody")
-        writing = websocket.state.writer.write(pair, me.id, body, nonce)
+        writing = site.writer.write(pair, me.id, body, nonce)
     except Refused as refused:
         socket.push(fragments.refusal(nonce, str(refused), refused.retry))
         return
     writing.add_done_callback(partial(_answer, socket, nonce))
     # The page is read on meanwhile, unless that would only make the queue longer.
-    if websocket.state.writer.is_behind:
+    if site.writer.is_behind:
         with suppress(Refused):
             await writing
 
@@ -149,11 +150,11 @@ def _answer(socket: Socket, nonce: str, written: asyncio.Future[Posted]) -> None
             socket.push(posted.swap)
 
 
-async def _read(websocket: WebSocket, me: SignedIn, pair: Pair, version: str) -> None:
+async def _read(site: Site, me: SignedIn, pair: Pair, version: str) -> None:
     if not (version.isascii() and version.isdigit() and int(version) <= pages.MAX_BIGINT):
         return
-    async with websocket.state.db() as db:
+    async with site.db() as db:
         if not await conversations.mark_read(db, me.id, pair.id, int(version)):
             return
         await db.commit()
-    websocket.state.chat_lists.changed(pair.id, me.id)
+    site.chat_lists.changed(pair.id, me.id)
