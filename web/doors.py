@@ -33,7 +33,11 @@ MAX_BODY = 256 * 1024
 
 
 class Doors:
-    """Refuses what another site's page sends, and says with every answer what a browser may do with it."""
+    """Refuses what another site's page sends, and says with every answer what a browser may do with it.
+
+    A socket's view finds the server's own `send` in its scope: Starlette's wrapper for each frame is a twentieth of
+    what it takes to tell a crowd.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -48,6 +52,7 @@ class Doors:
             if _is_foreign(headers):
                 await send({"type": "websocket.close", "code": 4403})
             else:
+                scope["send"] = send
                 await self._app(scope, receive, send)
             return
 

@@ -30,7 +30,7 @@ class Socket:
     """Sends to one page. Made by the view, in the task that reads from the page."""
 
     def __init__(self, websocket: WebSocket[Any], send: Send, me: SignedIn) -> None:
-        """`send` is the server's own: what Starlette's does for each frame takes longer than the frame."""
+        """`send` is the server's own."""
         self.me = me
         self.viewing = False
         """Whether the page said that somebody looks at it."""

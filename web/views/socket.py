@@ -47,20 +47,20 @@ class Pace:
 
 
 class Connect:
-    """The endpoint; a class, because Starlette gives only to an ASGI application what it sends by."""
+    """The endpoint; a class, since Starlette would wrap a function for each socket, in two KiB that it keeps."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await _connect(WebSocket(scope, receive, send), send)
+        await _connect(WebSocket(scope, receive, send))
 
 
-async def _connect(websocket: WebSocket, send: Send) -> None:
+async def _connect(websocket: WebSocket) -> None:
     me = await pages.who(websocket)
     if me is None:
         # Only an accepted socket can say why it is closed; before that the page would see 1006, and come again.
         await websocket.accept()
         await websocket.close(NOT_SIGNED_IN)
         return
-    socket = Socket(websocket, send, me)
+    socket = Socket(websocket, websocket.scope["send"], me)
     try:
         async with websocket.state.hub.joined(socket):
             await websocket.accept()
