@@ -31,20 +31,18 @@ def main() -> None:
     bar: tqdm[Any]
     with tqdm(total=arguments.rounds * len(chosen), unit="scenario", file=sys.stderr) as bar:
         for _ in range(arguments.rounds):
-            rounds.append(_round(chosen, arguments.quick, bar))
-            results.keep(FOLDER, described, rounds)
+            with servers.base() as base:
+                run = Run(base, arguments.quick, bar)
+                rounds.append(run.figures)
+                for name in chosen:
+                    bar.set_description(name)
+                    neighbours = machine.Neighbours()
+                    SCENARIOS[name](run)
+                    run.record(f"taken by other machines, {name}", "all of it", 100 * neighbours.share, "%")
+                    results.keep(FOLDER, described, rounds)
+                    bar.update()
     print(f"\n{described}\n\n{results.table(results.summary(rounds))}\n\nin {FOLDER}")
     plot.draw(FOLDER, rounds)
-
-
-def _round(chosen: list[str], is_quick: bool, bar: "tqdm[Any]") -> list[Figure]:
-    with servers.base() as base:
-        run = Run(base, is_quick, bar)
-        for name in chosen:
-            bar.set_description(name)
-            SCENARIOS[name](run)
-            bar.update()
-    return run.figures
 
 
 if __name__ == "__main__":

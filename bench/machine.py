@@ -1,6 +1,7 @@
 """What a run costs: the CPU and the memory of each part, from the operating system's own counters."""
 
 import os
+import platform
 import resource
 import time
 from dataclasses import dataclass, field
@@ -57,6 +58,20 @@ class Meter:
         return {**spent, "elapsed": time.perf_counter() - self._began}
 
 
+class Neighbours:
+    """What other machines on the same host take of this one's time, from when this is made."""
+
+    def __init__(self) -> None:
+        self._before = psutil.cpu_times()
+
+    @property
+    def share(self) -> float:
+        """0 to 1 until now; 0 where the operating system does not tell."""
+        now = psutil.cpu_times()
+        passed = sum(now) - sum(self._before)
+        return (getattr(now, "steal", 0.0) - getattr(self._before, "steal", 0.0)) / passed if passed else 0.0
+
+
 def allow_many_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
@@ -68,6 +83,5 @@ def description() -> str:
     """The machine, and what else ran on it, for the reader of the figures."""
     load = os.getloadavg()[0]
     memory = psutil.virtual_memory().total / 2**30
-    return (
-        f"{os.cpu_count()} cores, {memory:.0f} GiB, {os.uname().sysname} {os.uname().machine}, load before {load:.1f}"
-    )
+    system = f"{os.uname().sysname} {os.uname().machine}, Python {platform.python_version()}"
+    return f"{os.cpu_count()} cores, {memory:.0f} GiB, {system}, load before {load:.1f}"

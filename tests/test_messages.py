@@ -73,7 +73,16 @@ def test_a_bad_message_is_refused_in_words_and_kept_in_the_composer(alice: Perso
 
 @pytest.mark.parametrize(
     "body",
-    ["x" * 4000, "🚪" * 4000, "<script>alert(1)</script>", "a\nb\n\nc", "  indented", "&amp; {{ 7*7 }}", "שלום\u202e"],
+    [
+        "x" * 4000,
+        "🚪" * 4000,
+        "<script>alert(1)</script>",
+        "a\nb\n\nc",
+        "  indented",
+        "&amp; {{ 7*7 }}",
+        "100 % %s %(seq)s",
+        "שלום\u202e",
+    ],
 )
 def test_a_message_is_shown_exactly_as_it_was_written(alice: Person, bob: Person, body: str) -> None:
     assert alice.post("bob", body).status_code == 303
@@ -215,6 +224,15 @@ def test_a_message_is_marked_as_the_contract_says(alice: Person, bob: Person, po
     assert (shown.id, shown.seq, shown.version) == (f"message-{conversation}-1", 1, 1)
     assert (shown.author, shown.nonce) == ("alice", "my-nonce")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", str(bob.page("/chat/alice").one("ol time")["datetime"]))
+
+
+@pytest.mark.parametrize("nonce", ['"><script>alert(1)</script>', "%(body)s&amp;'"])
+def test_a_nonce_is_shown_exactly_as_it_was_sent(alice: Person, bob: Person, nonce: str) -> None:
+    assert alice.post("bob", "hello", nonce=nonce).status_code == 303
+
+    page = bob.page("/chat/alice").html
+    assert [shown.nonce for shown in messages(page)] == [nonce]
+    assert not page.select("ol script")
 
 
 def test_the_chat_list_comes_in_pages(site: Site, alice: Person, postgres: psycopg.Connection) -> None:

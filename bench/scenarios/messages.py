@@ -26,6 +26,8 @@ def _highest(run: Run, count: int) -> None:
             f"web CPU a message at the highest rate, {count} people", contestant.title, found.web_microseconds, "µs"
         )
         run.record(f"the load's share of the CPU, {count} people", contestant.title, 100 * found.load_share, "%")
+        stolen = 100 * found.answer["stolen"]
+        run.record(f"taken by other machines meanwhile, {count} people", contestant.title, stolen, "%")
 
 
 def latency(run: Run) -> None:
