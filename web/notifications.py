@@ -24,8 +24,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from web import occasions
 from web.models import Notification, User
@@ -39,6 +40,8 @@ LEASE = timedelta(seconds=20)
 """More than a call to Telegram and its mark take, less than what a user would call late."""
 DELETABLE = timedelta(hours=47)
 """Telegram lets a bot delete what is younger than 48 hours."""
+KEPT = timedelta(days=30)
+"""For so long a row that is done with says what became of it."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,21 @@ async def due(db: AsyncSession, limit: int = 500) -> Sequence[tuple[int, datetim
     """The ids of rows whose turn it is, each with the moment since when, the longest waiting first."""
     query = select(Notification.id, Notification.due_at).where(is_due())
     return [(row.id, row.due_at) for row in await db.execute(query.order_by(Notification.due_at).limit(limit))]
+
+
+async def forget_old(db: AsyncSession, limit: int = 1000) -> int:
+    """Delete rows that were done with long ago, but for the one of a conversation's newest card, which says what its
+    user was told of. Returns how many they were. The caller commits."""
+    later = aliased(Notification)
+    same = (later.user_id == Notification.user_id) & (later.conversation_id == Notification.conversation_id)
+    has_later_card = exists().where(same, later.id > Notification.id, later.card_id.is_not(None))
+    old = select(Notification.id).where(
+        Notification.state.in_(("sent", "cancelled", "failed")),
+        Notification.due_at < func.now() - KEPT,
+        Notification.card_id.is_(None) | has_later_card,
+    )
+    forgotten = delete(Notification).where(Notification.id.in_(old.limit(limit))).returning(Notification.id)
+    return len((await db.scalars(forgotten)).all())
 
 
 async def find(db: AsyncSession, notification_id: int) -> Due | None:

@@ -1,7 +1,11 @@
-"""The sweep: each second, what the outbox has due and no task was made for, or only one that was lost."""
+"""The sweep: each second, what the outbox has due and no task was made for, or only one that was lost.
+
+Now and then it also forgets what was done with long ago.
+"""
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 
 from dramatiq.errors import DramatiqError
@@ -16,15 +20,22 @@ log = logging.getLogger(__name__)
 PERIOD = 1.0
 ON_ITS_WAY = 10
 """Seconds in which a row that was swept is not swept again."""
+TIDYING = 3600.0
+"""Seconds between two times at which old rows are deleted."""
 
 
 async def forever(db: Sessions, redis: Redis, enqueue: Callable[[Sequence[int]], None]) -> None:
     """Sweep until cancelled; while PostgreSQL or Redis is away, say so once."""
     away = False
+    tidy_at = time.monotonic()
     while True:
         try:
             if ids := await forgotten(db, redis):
                 await asyncio.to_thread(enqueue, ids)
+            if time.monotonic() >= tidy_at:
+                async with db.begin() as connection:
+                    is_tidy = not await notifications.forget_old(connection)
+                tidy_at = time.monotonic() + (TIDYING if is_tidy else PERIOD)
             away = False
         except (*UNAVAILABLE, RedisError, DramatiqError) as error:
             if not away:

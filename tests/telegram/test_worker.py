@@ -102,6 +102,29 @@ def test_a_lost_postgresql_is_waited_for(knock: Knock, postgres: psycopg.Connect
     assert "sent" in knock.rows(bob)
 
 
+def test_what_was_done_with_a_month_ago_is_forgotten_but_not_what_was_told_last(
+    knock: Knock, postgres: psycopg.Connection
+) -> None:
+    alice = knock.person("alice")
+    bob, _ = knock.absent("bob")
+    alice.post("bob", "hello")
+    assert knock.settled(bob) == ["sent"]
+    knock.worker.stop()
+    postgres.execute("""
+        INSERT INTO notifications (user_id, conversation_id, first_seq, state, problem, card_id, due_at)
+        SELECT user_id, conversation_id, 1, old.state, old.problem, card, now() - days * interval '1 day'
+        FROM notifications, (VALUES
+            ('cancelled', 'old', NULL, 31), ('failed', 'old', NULL, 31), ('sent', 'old', 5, 31),
+            ('cancelled', 'young', NULL, 29), ('sent', 'told last', 6, 40)
+        ) AS old (state, problem, card, days)
+    """)
+
+    knock.worker.start()
+
+    eventually(lambda: "old" not in knock.rows(bob, "problem"), PATIENCE)
+    assert knock.rows(bob, "coalesce(problem, 'just told')") == ["just told", "told last", "young"]
+
+
 def test_the_worker_ends_cleanly_when_it_is_told_to(knock: Knock) -> None:
     alice = knock.person("alice")
     bob, _ = knock.absent("bob")
