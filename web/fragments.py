@@ -130,7 +130,7 @@ class _Stencil:
 
     def __init__(self, template: str, name: str) -> None:
         macro = _macro(template, name)
-        # Marks of our own.
+        # The marks are ours, and no template has a NUL.
         holes = {argument: Markup(f"\0{argument}\0") for argument in cast(Macro, macro).arguments}  # noqa: S704
         text = macro(**holes).replace("%", "%%")
         for argument, hole in holes.items():

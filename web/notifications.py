@@ -82,8 +82,10 @@ async def due(db: AsyncSession, limit: int = 500) -> Sequence[tuple[int, datetim
 
 
 async def forget_old(db: AsyncSession, limit: int = 1000) -> int:
-    """Delete rows that were done with long ago, but for the one of a conversation's newest card, which says what its
-    user was told of. Returns how many they were. The caller commits."""
+    """Delete rows that were done with long ago. Returns how many they were. The caller commits.
+
+    The one of a conversation's newest card stays, since it says what its user was told of.
+    """
     later = aliased(Notification)
     same = (later.user_id == Notification.user_id) & (later.conversation_id == Notification.conversation_id)
     has_later_card = exists().where(same, later.id > Notification.id, later.card_id.is_not(None))

@@ -1,7 +1,10 @@
 """The same pages with little behind them and with much: 1,000 chats, 1,000,000 messages, 100,000 users."""
 
 import asyncio
+from collections import defaultdict
+from contextlib import ExitStack
 from statistics import median
+from typing import NamedTuple
 
 import psycopg
 
@@ -14,8 +17,6 @@ USERS = 100_000
 CHATS = 1_000
 MESSAGES = 1_000_000
 ROUNDS = 12
-ASKED = 10
-"""Times that each page is asked for in a round."""
 
 MUCH = "page with much behind it against little"
 
@@ -52,18 +53,28 @@ LENGTHEN = """
 """
 
 
+class Visit(NamedTuple):
+    """A site to be looked at: where it is, and the pages by title, as `_pages` gives them."""
+
+    port: int
+    cookie: str
+    pages: dict[str, tuple[str, str, int]]
+
+
 def scale(run: Run) -> None:
     few, some, many = (FEW, FEW - 1, 200), (USERS // 10, CHATS, MESSAGES // 10), (USERS, CHATS, MESSAGES)
     sizes = [few, some] if run.is_quick else [few, some, many]
-    found: list[dict[str, float]] = []
-    with servers.base() as base:  # its own, so that it starts with little
+    with ExitStack() as stack:
+        visits: list[Visit] = []
         for size in sizes:
             run.say(f"{size[0]:,} users, {size[1]:,} chats, a chat of {size[2]:,} messages")
+            base = stack.enter_context(servers.base())  # its own
             with base.postgres() as postgres:
                 _fill(postgres, *size)
                 cookie = people.cookies(postgres, base.settings, [people.name(0)])[0]
-            with servers.knock(base) as server, load.running("bench.browsers") as browsers:
-                found.append(_times(browsers, server.port, cookie, _pages(*size)))
+            visits.append(Visit(stack.enter_context(servers.knock(base)).port, cookie, _pages(*size)))
+        run.say("opening their pages in turn")
+        found = _times(stack.enter_context(load.running("bench.browsers")), visits)
         run.say("asking PostgreSQL for its plans")
         _plans(run, base)
     for page in found[0]:
@@ -78,6 +89,7 @@ def _fill(postgres: psycopg.Connection, users: int, chats: int, messages: int) -
     postgres.execute(CONVERSATIONS, {"others": [people.name(number) for number in range(1, chats + 1)]})
     postgres.execute(LENGTHEN, {"messages": messages})
     postgres.execute("VACUUM ANALYZE")
+    postgres.execute("CHECKPOINT")
 
 
 def _pages(users: int, _chats: int, messages: int) -> dict[str, tuple[str, str, int]]:
@@ -95,15 +107,17 @@ def _pages(users: int, _chats: int, messages: int) -> dict[str, tuple[str, str, 
     }
 
 
-def _times(browsers: load.Load, port: int, cookie: str, pages: dict[str, tuple[str, str, int]]) -> dict[str, float]:
-    """Median milliseconds of each page, one client, all pages in turn so that a busy moment is everybody's."""
-    times: dict[str, list[float]] = {title: [] for title in pages}
+def _times(browsers: load.Load, visits: list[Visit]) -> list[dict[str, float]]:
+    """Of each visit, the median milliseconds of each page: one client, all in turn, so a busy moment is everybody's."""
+    times: list[dict[str, list[float]]] = [defaultdict(list) for _ in visits]
     for _ in range(ROUNDS):
-        for title, (path, expected, count) in pages.items():
-            request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookie}\r\n\r\n"
-            job = {"requests": [request], "expected": expected, "count": count, "clients": 1, "seconds": 0.05}
-            times[title].append(browsers.do("ask", host="127.0.0.1", port=port, **job)["p50"])
-    return {title: median(each) for title, each in times.items()}
+        for title in visits[0].pages:
+            for visit, taken in zip(visits, times, strict=True):
+                path, expected, count = visit.pages[title]
+                request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {visit.cookie}\r\n\r\n"
+                job = {"requests": [request], "expected": expected, "count": count, "clients": 1, "seconds": 0.05}
+                taken[title].append(browsers.do("ask", host="127.0.0.1", port=visit.port, **job)["p50"])
+    return [{title: median(each) for title, each in taken.items()} for taken in times]
 
 
 def _plans(run: Run, base: servers.Base) -> None:
