@@ -57,40 +57,46 @@ def _microseconds(moment: datetime) -> int:
     return (moment - EPOCH) // timedelta(microseconds=1)
 
 
-def _entries(me: ColumnElement[int]) -> Select[*tuple[Any, ...]]:
+def _entries(participant: type[Participant]) -> Select[*tuple[Any, ...]]:
+    """The entries of these rows of Participant, each in its own user's list."""
+    me = participant.user_id
     other = aliased(User)
     other_id = case((Conversation.low_user_id == me, Conversation.high_user_id), else_=Conversation.low_user_id)
     return (
         select(
-            Participant.user_id,
-            Participant.conversation_id,
+            participant.user_id,
+            participant.conversation_id,
             other.username,
             Message.body,
             Message.author_id,
-            Participant.active_at,
+            participant.active_at,
             Conversation.version,
             Conversation.last_seq,
-            Participant.read_seq,
+            participant.read_seq,
         )
-        .join(Conversation, Conversation.id == Participant.conversation_id)
+        .join(Conversation, Conversation.id == participant.conversation_id)
         .join(other, other.id == other_id)
         .join(Message, (Message.conversation_id == Conversation.id) & (Message.seq == Conversation.last_seq))
     )
 
 
-def _newest(me: ColumnElement[int]) -> Select[*tuple[Any, ...]]:
-    return (
-        _entries(me)
-        .where(Participant.user_id == me, Participant.active_at.is_not(None))
+def _newest(me: ColumnElement[int], *conditions: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+    # The page is cut before anything is joined to it: who has a thousand chats waits for no more of them than others.
+    page = (
+        select(Participant)
+        .where(Participant.user_id == me, Participant.active_at.is_not(None), *conditions)
         .order_by(Participant.active_at.desc(), Participant.conversation_id.desc())
         .limit(PAGE)
+        .correlate(User)
     )
+    newest = aliased(Participant, page.subquery("newest"))
+    return _entries(newest).order_by(newest.active_at.desc(), newest.conversation_id.desc())
 
 
 _ME = bindparam("me", type_=BigInteger)
 _BEFORE = tuple_(bindparam("active_at", type_=Moment), bindparam("conversation_id", type_=BigInteger))
 NEWEST = Question(_newest(_ME))
-FURTHER = Question(_newest(_ME).where(tuple_(Participant.active_at, Participant.conversation_id) < _BEFORE))
+FURTHER = Question(_newest(_ME, tuple_(Participant.active_at, Participant.conversation_id) < _BEFORE))
 _MINE = _newest(User.id.expression).lateral("mine")
 OF_SESSION = Question(
     sessions.held()
@@ -106,7 +112,7 @@ _ASKED = (
     .render_derived()
 )
 LINES = Question(
-    _entries(Participant.user_id.expression).join(
+    _entries(Participant).join(
         _ASKED,
         (_ASKED.c.conversation_id == Participant.conversation_id) & (_ASKED.c.user_id == Participant.user_id),
     )
