@@ -3,13 +3,14 @@
 import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 import psycopg
 from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from web import accounts, batches, chats, conversations, db, messages, sessions
+from web import accounts, batches, chats, conversations, db, messages, reader, sessions
 from web.batches import Sent
 from web.conversations import Pair, Pairs
 from web.models import User
@@ -29,8 +30,10 @@ async def explained(settings: Settings) -> dict[str, str]:
         for title, ask in _questions(me, pair).items():
             for number, (statement, parameters) in enumerate(await _statements(connection, session, ask)):
                 found[f"{title}, {number + 1}" if number else title] = await _explain(connection, statement, parameters)
-        for title, (statement, parameters) in (_reads(me, pair) | _writes(me, pair)).items():
-            found[title] = await _explain(connection, statement, parameters)
+        for title, (statement, parameters) in _reads(me, pair).items():
+            found[title] = await _explain(connection, statement, parameters, reader.PLAN)
+        for title, (statement, parameters) in _writes(me, pair).items():
+            found[title] = await _explain(connection, statement, parameters, batches.PLAN)
     return found
 
 
@@ -57,9 +60,10 @@ def _questions(me: int, pair: Pair) -> dict[str, Callable[[AsyncSession], Awaita
 
 def _reads(me: int, pair: Pair) -> dict[str, tuple[str, Any]]:
     """The questions of web/reader.py."""
+    session = {"session_id": sha256(b"person0").digest()}
     asked: dict[str, tuple[Question, dict[str, Any]]] = {
-        "who is signed in": (sessions.CURRENT, {"session_id": b"no such session"}),
-        "who is signed in, and their chats": (chats.OF_SESSION, {"session_id": b"no such session"}),
+        "who is signed in": (sessions.CURRENT, session),
+        "who is signed in, and their chats": (chats.OF_SESSION, session),
         "chat list": (chats.NEWEST, {"me": me}),
         "chat list, further on": (chats.FURTHER, {"me": me, "active_at": NOW, "conversation_id": pair.id}),
         "chats of lists": (chats.LINES, {"conversations": [pair.id], "users": [me]}),
@@ -104,10 +108,12 @@ async def _statements(
     return said
 
 
-async def _explain(connection: AsyncConnection, statement: str, parameters: Any) -> str:
+async def _explain(connection: AsyncConnection, statement: str, parameters: Any, plan: str = "") -> str:
+    """`plan`: the settings under which it is planned."""
     raw = await connection.get_raw_connection()
     postgres: psycopg.AsyncConnection[Any] = raw.driver_connection  # type: ignore[assignment]
     try:
+        await postgres.execute(plan.encode())
         explain = b"EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF, BUFFERS OFF) " + statement.encode()
         rows = await (await postgres.execute(explain, parameters)).fetchall()
         return "\n".join(row[0] for row in rows)
