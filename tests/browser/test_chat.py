@@ -61,12 +61,17 @@ def test_two_tabs_of_one_person_stay_alike(window: Windows, alice: Person, bob: 
     connected(first)
     connected(second)
 
+    def shown(page: Page, *bodies: str) -> None:
+        expect(page.locator(".message[data-seq] .message-body")).to_have_text(bodies)
+
     write(first, "one")
+    shown(second, "one")  # the tabs may be at different processes, which write whenever they come to it
     write(second, "two")
+    shown(first, "one", "two")
     bob.post("alice", "three")
 
-    for page in (first, second):
-        expect(page.locator(".message[data-seq] .message-body")).to_have_text(["one", "two", "three"])
+    shown(first, "one", "two", "three")
+    shown(second, "one", "two", "three")
 
 
 def test_a_new_message_moves_its_chat_up_without_a_reload(
