@@ -66,17 +66,17 @@ def highest(run: Run, race: Race) -> Highest:
         while True:
             answer, cpu = step(race, rate, seconds)
             runs.append(answer)
-            is_in_time = not answer["given_up"] and answer["p99"] < IN_TIME
-            if is_in_time or answer["stolen"] < DISTURBED or disturbed == PATIENCE:
-                return answer, cpu, is_in_time
+            came = not answer["given_up"] and answer["p99"] < IN_TIME
+            if came or answer["stolen"] < DISTURBED or disturbed == PATIENCE:
+                return answer, cpu, came
             disturbed += 1
 
     def is_in_time(rate: float, seconds: float) -> bool:
         run.say(f"{race.contestant.title}, {race.count} people: {rate:,.0f}/s")
-        answer, _, is_in_time = tried(rate, seconds)
+        answer, _, came = tried(rate, seconds)
         if not answer["given_up"]:
             steps.append((rate, answer["p99"]))
-        return is_in_time
+        return came
 
     good, bad = 0.0, float(FIRST)
     while any(is_in_time(bad, 1.5) for _ in range(TRIES_OF_A_STEP)):

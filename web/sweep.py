@@ -33,9 +33,10 @@ async def forever(db: Sessions, redis: Redis, enqueue: Callable[[Sequence[int]],
             if ids := await forgotten(db, redis):
                 await asyncio.to_thread(enqueue, ids)
             if time.monotonic() >= tidy_at:
+                tidy_at = time.monotonic() + TIDYING  # also where it fails: nothing hangs on it
                 async with db.begin() as connection:
-                    is_tidy = not await notifications.forget_old(connection)
-                tidy_at = time.monotonic() + (TIDYING if is_tidy else PERIOD)
+                    if await notifications.forget_old(connection):
+                        tidy_at = time.monotonic()  # there may be more
             away = False
         except (*UNAVAILABLE, RedisError, DramatiqError) as error:
             if not away:
