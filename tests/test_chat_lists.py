@@ -3,9 +3,11 @@
 from contextlib import suppress
 
 import psycopg
+import pytest
 from bs4 import Tag
 
-from tests.site import Person
+from tests import site as sites
+from tests.site import Person, Site, Tab
 
 
 def test_reading_clears_the_count_in_every_tab_of_the_reader_only(alice: Person, bob: Person) -> None:
@@ -45,6 +47,29 @@ def test_a_burst_moves_the_chat_in_the_list_once_and_then_once_more(alice: Perso
         assert "Line 8" in line.get_text()
         assert line.select(".unread")[0].get_text() == "8 unread"
         assert his.hears_nothing_for(0.5)
+
+
+def test_a_crowd_of_chats_has_all_its_lines(alice: Person, crowd: list[str]) -> None:
+    with alice.socket() as hers:
+        _write_to_each(hers, crowd, "first")
+        _write_to_each(hers, crowd, "second")
+
+        _hear_lines(hers, crowd, "second")
+
+
+def test_lines_that_wait_are_told_of_before_a_process_ends(
+    alice: Person, crowd: list[str], environ: dict[str, str]
+) -> None:
+    with alice.socket() as hers, sites.running(environ, WEB_PROCESSES="1") as leaving:
+        with alice.socket(leaving) as hers_there:
+            _write_to_each(hers_there, crowd, "first")
+            _hear_lines(hers, crowd, "first")
+            _write_to_each(hers_there, crowd, "second")
+            for _ in 2 * crowd:
+                hers_there.message()
+        leaving.stop()
+
+        _hear_lines(hers, crowd, "second")
 
 
 def test_a_count_that_was_read_meanwhile_does_not_come_back(alice: Person, bob: Person) -> None:
@@ -87,3 +112,24 @@ def test_a_line_that_could_not_be_read_follows_when_postgresql_is_back(
             outside.execute(f'ALTER DATABASE "{database}" ALLOW_CONNECTIONS true')
 
         assert "two" in his.line().get_text()
+
+
+@pytest.fixture
+def crowd(site: Site, postgres: psycopg.Connection) -> list[str]:
+    """The names of more people than are told of at a time."""
+    names = [f"guest-{number}" for number in range(150)]
+    postgres.execute("INSERT INTO users (username, password_hash) SELECT unnest(%s::text[]), ''", [names])
+    return names
+
+
+def _write_to_each(tab: Tab, names: list[str], body: str) -> None:
+    for name in names:
+        tab.write(name, body)
+
+
+def _hear_lines(tab: Tab, names: list[str], body: str) -> None:
+    """Wait until the line of each chat shows this body."""
+    shown: dict[str, bool] = {}
+    while sum(shown.values()) < len(names):
+        for line in tab.frame().select("[id^=chat-]"):
+            shown[str(line["id"])] = body in line.get_text()

@@ -1,12 +1,13 @@
-"""The chat lists of open pages: lines that changed, told of a few times a second.
+"""The chat lists of open pages: lines that changed, told of a few times a second, or less often where there are many.
 
 Nobody reads a list as fast as messages can come, and one that moves with each of them costs both ends more than the
 messages do. A line is read in PostgreSQL when its time has come, and so is what it is then.
 """
 
 import asyncio
+import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from web import background, chats, fragments
@@ -18,7 +19,9 @@ from web.reader import Reader
 PAUSE = 0.25
 """Seconds between two times at which pages are told; what changes after such a pause is told of at once."""
 TURN = 32
-"""Lines that are told of without a pause."""
+"""Lines that are told of at a time."""
+REST = 7
+"""Times as long as a turn took until the next one: a crowd's messages go before the lines of its lists."""
 
 
 class ChatLists:
@@ -40,27 +43,37 @@ class ChatLists:
     async def running(self) -> AsyncIterator[None]:
         async with background.loops(self._tell_forever):
             yield
-        await self._tell()
+        await self._tell(rest=0)
 
     async def _tell_forever(self) -> None:
         while True:
             await self._more.wait()
             self._more.clear()
-            await self._tell()
+            await self._tell(rest=REST)
             await asyncio.sleep(PAUSE)
 
-    async def _tell(self) -> None:
-        changed, self._changed = list(self._changed), {}
+    async def _tell(self, *, rest: int) -> None:
+        """Tell of what has changed until now; `rest` as in REST."""
+        changed = list(self._changed)
         for start in range(0, len(changed), TURN):
-            some = changed[start : start + TURN]
-            try:
-                lines = await chats.lines(self._reader, some)
-            except UNAVAILABLE:
-                self._changed |= dict.fromkeys(some)  # until PostgreSQL is back
-                self._more.set()
-                continue
-            by_user: dict[int, list[Entry]] = defaultdict(list)
-            for user, entry in lines:
-                by_user[user].append(entry)
-            for user, entries in by_user.items():
-                self._hub.publish([user], fragments.chats_swap(entries))
+            began = time.monotonic()
+            await self._take_turn(changed[start : start + TURN])
+            if start + TURN < len(changed):
+                await asyncio.sleep(min(PAUSE, rest * (time.monotonic() - began)))
+
+    async def _take_turn(self, some: Sequence[tuple[int, int]]) -> None:
+        for each in some:
+            del self._changed[each]  # before it is read: what changes from here on is told of next time
+        try:
+            lines = await chats.lines(self._reader, some)
+        except BaseException as error:
+            self._changed |= dict.fromkeys(some)  # until PostgreSQL is back, or for the last time before the end
+            if not isinstance(error, UNAVAILABLE):
+                raise
+            self._more.set()
+            return
+        by_user: dict[int, list[Entry]] = defaultdict(list)
+        for user, entry in lines:
+            by_user[user].append(entry)
+        for user, entries in by_user.items():
+            self._hub.publish([user], fragments.chats_swap(entries))
