@@ -14,7 +14,7 @@ from web import accounts, batches, chats, conversations, db, messages, reader, s
 from web.batches import Sent
 from web.conversations import Pair, Pairs
 from web.models import User
-from web.reader import Question
+from web.reader import Question, Reader
 from web.settings import Settings
 
 NOW = datetime.now(UTC)
@@ -26,7 +26,9 @@ async def explained(settings: Settings) -> dict[str, str]:
     found: dict[str, str] = {}
     async with db.connect(settings) as engine, engine.connect() as connection:
         session = AsyncSession(bind=connection, expire_on_commit=False)
-        me, pair = await _cast(session, db.sessions(engine))
+        asks = Reader(engine)
+        async with asks.running():
+            me, pair = await _cast(session, Pairs(asks, db.sessions(engine)))
         for title, ask in _questions(me, pair).items():
             for number, (statement, parameters) in enumerate(await _statements(connection, session, ask)):
                 found[f"{title}, {number + 1}" if number else title] = await _explain(connection, statement, parameters)
@@ -67,6 +69,7 @@ def _reads(me: int, pair: Pair) -> dict[str, tuple[str, Any]]:
         "chat list": (chats.NEWEST, {"me": me}),
         "chat list, further on": (chats.FURTHER, {"me": me, "active_at": NOW, "conversation_id": pair.id}),
         "chats of lists": (chats.LINES, {"conversations": [pair.id], "users": [me]}),
+        "the chat with somebody": (conversations.WITH, {"me": me, "name": "person1"}),
         "how far it was read": (conversations.WHERE, {"me": me, "conversation_id": pair.id}),
     }
     return {title: (question.text, question.parameters | given) for title, (question, given) in asked.items()}
@@ -83,9 +86,9 @@ def _writes(me: int, pair: Pair) -> dict[str, tuple[str, Any]]:
     return {"writer: write": (batches.WRITE, batches.parameters([sent]))}
 
 
-async def _cast(session: AsyncSession, sessions: db.Sessions) -> tuple[int, Pair]:
+async def _cast(session: AsyncSession, pairs: Pairs) -> tuple[int, Pair]:
     me = (await session.scalars(select(User.id).where(accounts.is_named("person0")))).one()
-    pair = await Pairs(sessions).find(me, "person1")
+    pair = await pairs.find(me, "person1")
     assert pair is not None
     return me, pair
 

@@ -61,8 +61,13 @@ async def authenticate(db: AsyncSession, username: str, password: str) -> User |
 
 
 def is_named(username: str) -> ColumnElement[bool]:
-    """The condition that a user has that name, written as the unique index has it."""
-    return func.lower(User.username).collate("C") == username.lower()
+    """The condition that a user has that name, whatever its case."""
+    return folded_name() == username.lower()
+
+
+def folded_name() -> ColumnElement[str]:
+    """By which users are found and put in order, written as the unique index has it."""
+    return func.lower(User.username).collate("C")
 
 
 async def hash_password(password: str) -> str:
@@ -97,7 +102,7 @@ async def listed(db: AsyncSession, q: str, after: str) -> list[str]:
 
     A `q` of one or two characters would be in nearly every name, so it is looked for at their beginning.
     """
-    name, part = func.lower(User.username).collate("C"), q.lower()
+    name, part = folded_name(), q.lower()
     query = select(User.username).order_by(name)
     if after:
         query = query.where(name > after.lower())

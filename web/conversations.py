@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, bindparam, func, select, update
+from sqlalchemy import BigInteger, Text, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from web import accounts
 from web.db import Sessions
@@ -53,6 +54,19 @@ WHERE = Question(
 )
 
 
+_ME = aliased(User)
+WITH = Question(
+    select(_ME.id, _ME.username, User.id, User.username, Conversation.id)
+    .join(User, (accounts.folded_name() == bindparam("name", type_=Text)) & (User.id != _ME.id))
+    .outerjoin(
+        Conversation,
+        (Conversation.low_user_id == func.least(_ME.id, User.id))
+        & (Conversation.high_user_id == func.greatest(_ME.id, User.id)),
+    )
+    .where(_ME.id == bindparam("me", type_=BigInteger))
+)
+
+
 class Pairs:
     """Finds the conversation of two people, and remembers it: membership is asked once a process, not once a message.
 
@@ -61,7 +75,8 @@ class Pairs:
 
     REMEMBERED = 50_000
 
-    def __init__(self, db: Sessions) -> None:
+    def __init__(self, reader: Reader, db: Sessions) -> None:
+        self._reader = reader
         self._db = db
         self._known: dict[tuple[int, str], Pair] = {}
 
@@ -70,41 +85,37 @@ class Pairs:
 
         None where nobody has that name, or where it is one's own.
         """
-        key = (me, username.lower())
-        pair = self._known.get(key)
-        if pair is None:
-            async with self._db() as db:
-                pair = await _find_or_begin(db, me, username)
-                await db.commit()
-            if pair is not None:
-                if len(self._known) >= self.REMEMBERED:
-                    self._known.clear()
-                self._known[key] = pair
+        known = self._known.get((me, username.lower()))
+        if known is not None or not accounts.USERNAME.fullmatch(username):
+            return known
+        rows = await self._reader.ask(WITH, me=me, name=username.lower())
+        if not rows:
+            return None
+        my_id, my_name, other_id, other_name, found = rows[0]
+        low, high = sorted((Person(my_id, my_name), Person(other_id, other_name)), key=lambda person: person.id)
+        pair = Pair(found or await self._begin(low.id, high.id), low, high)
+        self._remember(pair)
         return pair
 
+    def _remember(self, pair: Pair) -> None:
+        if len(self._known) >= self.REMEMBERED:
+            self._known.clear()
+        for one, other in ((pair.low, pair.high), (pair.high, pair.low)):
+            self._known[one.id, other.username.lower()] = pair
 
-async def _find_or_begin(db: AsyncSession, me: int, username: str) -> Pair | None:
-    if not accounts.USERNAME.fullmatch(username):
-        return None
-    query = select(User.id, User.username).where(accounts.is_named(username) | (User.id == me))
-    people = sorted((Person(*row) for row in await db.execute(query)), key=lambda person: person.id)
-    if len(people) != 2:
-        return None
-    low, high = people
-    return Pair(await _conversation_id(db, low.id, high.id), low, high)
-
-
-async def _conversation_id(db: AsyncSession, low: int, high: int) -> int:
-    query = select(Conversation.id).where(Conversation.low_user_id == low, Conversation.high_user_id == high)
-    found = await db.scalar(query)
-    if found is not None:
-        return found
-    new = insert(Conversation).values(low_user_id=low, high_user_id=high).on_conflict_do_nothing()
-    made = await db.scalar(new.returning(Conversation.id))
-    if made is None:  # the other one opened the chat at the same moment
-        return (await db.scalars(query)).one()
-    await db.execute(insert(Participant).values([{"conversation_id": made, "user_id": user} for user in (low, high)]))
-    return int(made)
+    async def _begin(self, low: int, high: int) -> int:
+        """The id of the conversation of these two."""
+        async with self._db() as db:
+            new = insert(Conversation).values(low_user_id=low, high_user_id=high).on_conflict_do_nothing()
+            made = await db.scalar(new.returning(Conversation.id))
+            if made is None:  # the other one opened the chat at the same moment
+                query = select(Conversation.id)
+                query = query.where(Conversation.low_user_id == low, Conversation.high_user_id == high)
+                return (await db.scalars(query)).one()
+            people = [{"conversation_id": made, "user_id": user} for user in (low, high)]
+            await db.execute(insert(Participant).values(people))
+            await db.commit()
+            return int(made)
 
 
 async def where(reader: Reader, me: int, conversation_id: int) -> tuple[int, int]:

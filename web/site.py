@@ -62,7 +62,7 @@ async def running(settings: Settings) -> AsyncIterator[Mapping[str, Any]]:
             "db": db,
             "reader": reader,
             "store": redis,
-            "pairs": Pairs(db),
+            "pairs": Pairs(reader, db),
             "latests": Latests(db, Cache(redis)),
             "relay": relay,
             "hub": hub,
