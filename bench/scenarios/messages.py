@@ -1,5 +1,7 @@
 """Messages that are persisted and then delivered, to the recipient and back to the sender."""
 
+from functools import partial
+
 from bench import contestants, ramp
 from bench.contestants import CONTESTANTS
 from bench.run import Run
@@ -34,7 +36,8 @@ def latency(run: Run) -> None:
     for which in ("knock", "socketio", "usual"):
         with contestants.racing(run.base, which, 200) as race:
             run.say(f"{race.contestant.title}: {LATENCY_RATE}/s")
-            answer, cpu = ramp.step(race, LATENCY_RATE, 4 if run.is_quick else 10)
+            measure = partial(ramp.step, race, LATENCY_RATE, 4 if run.is_quick else 10)
+            answer, cpu = run.undisturbed(f"latency of {race.contestant.title}", measure)
             assert race.audit(answer) == answer["delivered"] == answer["sent"]
         for point in ("p50", "p99"):
             run.record(f"latency at {LATENCY_RATE}/s, {point}", race.contestant.title, answer[point], "ms")

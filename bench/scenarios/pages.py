@@ -1,5 +1,6 @@
 """Pages by HTTP: a chat of 50 messages out of the cache, also while it changes, and messages sent by form."""
 
+from functools import partial
 from typing import Any
 
 from bench import contestants, load, people, ramp
@@ -25,13 +26,9 @@ def page(run: Run) -> None:
         job: dict[str, Any] = {"requests": requests, "expected": '<li id="message-', "count": 50}
         run.say("the page of a chat, 16 clients")
         _ask(race, browsers, job, 1)
-        quiet, cpu = _ask(race, browsers, job, seconds)
+        quiet, cpu = run.undisturbed("chat page", partial(_ask, race, browsers, job, seconds))
         run.say(f"the page of a chat, 16 clients, while {POSTED} messages/s come")
-        race.load.begin("run", rate=POSTED, seconds=seconds)
-        changing, _ = _ask(race, browsers, job, seconds)
-        posted = race.load.end()
-        assert posted["delivered"] == posted["sent"]
-        assert not posted["wrong"]
+        changing = run.undisturbed("chat page that changes", partial(_while_posted, race, browsers, job, seconds))
     run.record("chat page of 50 messages, 16 clients, two web processes", "Knock", quiet["rate"], "pages/s", cpu=cpu)
     run.record("chat page of 50 messages, p99", "Knock", quiet["p99"], "ms")
     run.record(f"chat page while {POSTED}/s are posted", "Knock", changing["rate"], "pages/s")
@@ -45,7 +42,8 @@ def post(run: Run) -> None:
         job: dict[str, Any] = {"requests": requests, "expected": 'class="message-body"', "count": 1}
         run.say("messages by HTTP, 32 clients")
         _ask(race, browsers, job, 1, clients=2 * CLIENTS)
-        answer, cpu = _ask(race, browsers, job, 2 if run.is_quick else 5, clients=2 * CLIENTS)
+        measure = partial(_ask, race, browsers, job, 2 if run.is_quick else 5, clients=2 * CLIENTS)
+        answer, cpu = run.undisturbed("messages by HTTP", measure)
         with run.base.postgres() as postgres:
             query = "SELECT count(*), count(*) FILTER (WHERE body = nonce || %s) FROM messages WHERE nonce LIKE %s"
             row = postgres.execute(query, [LINE, f"{answer['run']}%"]).fetchone()
@@ -61,6 +59,15 @@ def _ask(
     meter.start()
     answer = browsers.do("ask", host="127.0.0.1", port=race.server.port, seconds=seconds, clients=clients, **job)
     return answer, meter.stop()
+
+
+def _while_posted(race: Race, browsers: load.Load, job: dict[str, Any], seconds: float) -> dict[str, Any]:
+    race.load.begin("run", rate=POSTED, seconds=seconds)
+    answer, _ = _ask(race, browsers, job, seconds)
+    posted = race.load.end()
+    assert posted["delivered"] == posted["sent"]
+    assert not posted["wrong"]
+    return answer
 
 
 def _cookies(run: Run, people_count: int, count: int) -> list[str]:

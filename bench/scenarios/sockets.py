@@ -1,5 +1,8 @@
 """Sockets: what an idle one takes, how fast they open, how long a post needs to reach a thousand of them."""
 
+from functools import partial
+from typing import Any
+
 from bench import load, people, servers
 from bench.run import Run
 
@@ -16,14 +19,19 @@ def idle(run: Run) -> None:
     with run.base.postgres() as postgres:
         people.make(postgres, counts[-1])
         cookies = people.cookies(postgres, run.base.settings, names)
-    with servers.knock(run.base) as server, load.running() as generator:
-        _open(generator, server.port, "knock", cookies[:FIRST], names[:FIRST])  # what the first ones load stays
-        taken = [server.part.memory]
-        seconds = 0.0
-        for count in counts:
-            run.say(f"{count:,} idle sockets")
-            seconds += _open(generator, server.port, "knock", cookies[:count], names[:count])["seconds"]
-            taken.append(server.part.memory)
+
+    def measure() -> tuple[list[int], float]:
+        with servers.knock(run.base) as server, load.running() as generator:
+            _open(generator, server.port, "knock", cookies[:FIRST], names[:FIRST])  # what the first ones load stays
+            taken = [server.part.memory]
+            seconds = 0.0
+            for count in counts:
+                run.say(f"{count:,} idle sockets")
+                seconds += _open(generator, server.port, "knock", cookies[:count], names[:count])["seconds"]
+                taken.append(server.part.memory)
+        return taken, seconds
+
+    taken, seconds = run.undisturbed("sockets", measure)
     opened = counts[-1] - FIRST
     details = {"sockets": [FIRST, *counts], "bytes": taken}
     run.record("memory of an idle socket", "Knock", (taken[-1] - taken[0]) / opened / 1024, "KiB", **details)
@@ -40,13 +48,11 @@ def fan_out(run: Run) -> None:
     run.say(f"Knock: a post to {TABS:,} tabs of two people")
     with servers.knock(run.base) as server, load.running() as generator:
         _open(generator, server.port, "knock", cookies, to)
-        generator.do("fan_out", posts=5, gap=GAP)
-        ours = generator.do("fan_out", posts=posts, gap=GAP)
+        ours = _fan_out(run, "fan-out", generator, posts)
     run.say(f"bare uvicorn: a frame to {TABS:,} sockets")
     with servers.bare("fan_out", frame=round(ours["frame_bytes"])) as server, load.running() as generator:
         _open(generator, server.port, "json", cookies, to)
-        generator.do("fan_out", posts=5, gap=GAP)
-        bare = generator.do("fan_out", posts=posts, gap=GAP)
+        bare = _fan_out(run, "bare fan-out", generator, posts)
     for who, answer in (("Knock", ours), ("bare uvicorn", bare)):
         run.record(f"one post at {TABS:,} sockets, last copy, p50", who, answer["p50"], "ms", **answer)
 
@@ -55,8 +61,17 @@ def start(run: Run) -> None:
     with servers.knock(run.base):
         pass  # byte code and files are read once
     run.say("starting Knock")
-    with servers.knock(run.base) as server:
-        run.record("start of python -m web until it is ready", "Knock", server.seconds, "s")
+
+    def measure() -> float:
+        with servers.knock(run.base) as server:
+            return server.seconds
+
+    run.record("start of python -m web until it is ready", "Knock", run.undisturbed("start", measure), "s")
+
+
+def _fan_out(run: Run, what: str, generator: load.Load, posts: int) -> dict[str, Any]:
+    generator.do("fan_out", posts=5, gap=GAP)
+    return run.undisturbed(what, partial(generator.do, "fan_out", posts=posts, gap=GAP))
 
 
 def _open(generator: load.Load, port: int, dialect: str, cookies: list[str], to: list[str]) -> dict[str, float]:
