@@ -105,6 +105,10 @@ class Relay:
             # A Redis that is still loading answers, but hears nothing; one that is full refuses lists, but publishes.
             if loading := [answer for answer in answers if isinstance(answer, ConnectionError)]:
                 raise loading[0]
+        except asyncio.CancelledError:
+            # The process ends, and Redis may not have taken them. What it hears twice changes nothing.
+            self._frames, self._changes = frames + self._frames, changes + self._changes
+            raise
         except UNAVAILABLE as error:
             if not self._missed:
                 log.warning("Redis is away: the other processes hear of changes when it is back (%s)", error)

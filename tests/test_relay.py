@@ -1,0 +1,25 @@
+"""What is handed over to Redis, where Redis keeps it waiting."""
+
+import asyncio
+
+from web import store
+from web.relay import FRAMES, Relay
+
+
+def test_a_frame_that_redis_has_not_taken_yet_is_handed_over_before_the_process_ends(environ: dict[str, str]) -> None:
+    async def run() -> None:
+        async with store.connect(environ["REDIS_URL"]) as redis, redis.client.pubsub() as listening:
+            await listening.subscribe(FRAMES)
+            relay = Relay(redis)
+            async with relay.running():
+                await redis.client.client_pause(500)
+                relay.publish(([1], "the last frame"))
+                await asyncio.sleep(0.1)
+
+            async with asyncio.timeout(5):
+                while (message := await listening.get_message(timeout=None)) and message["type"] != "message":
+                    pass
+            assert message is not None
+            assert "the last frame" in message["data"]
+
+    asyncio.run(run())
