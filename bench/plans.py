@@ -29,7 +29,7 @@ async def explained(settings: Settings) -> dict[str, str]:
         asks = Reader(engine)
         async with asks.running():
             me, pair = await _cast(session, Pairs(asks, db.sessions(engine)))
-        for title, ask in _questions(me, pair).items():
+        for title, ask in _questions(pair).items():
             for number, (statement, parameters) in enumerate(await _statements(connection, session, ask)):
                 found[f"{title}, {number + 1}" if number else title] = await _explain(connection, statement, parameters)
         for title, (statement, parameters) in _reads(me, pair).items():
@@ -45,10 +45,9 @@ def scans(plan: str) -> bool:
     return any(re.search(rf"Seq Scan on {table}\b", plan) for table in LARGE) or max(thrown_away, default=0) > 1000
 
 
-def _questions(me: int, pair: Pair) -> dict[str, Callable[[AsyncSession], Awaitable[object]]]:
+def _questions(pair: Pair) -> dict[str, Callable[[AsyncSession], Awaitable[object]]]:
     middle = 500
     return {
-        "mark as read": lambda db: conversations.mark_read(db, me, pair.id, middle),
         "latest messages": lambda db: messages.load_latest(db, pair),
         "older messages": lambda db: messages.before(db, pair, middle),
         "what changed": lambda db: messages.after(db, pair, middle),
@@ -70,6 +69,7 @@ def _reads(me: int, pair: Pair) -> dict[str, tuple[str, Any]]:
         "chat list, further on": (chats.FURTHER, {"me": me, "active_at": NOW, "conversation_id": pair.id}),
         "chats of lists": (chats.LINES, {"conversations": [pair.id], "users": [me]}),
         "the chat with somebody": (conversations.WITH, {"me": me, "name": "person1"}),
+        "mark as read": (conversations.READ, {"me": me, "conversation_id": pair.id, "version": 500}),
         "how far it was read": (conversations.WHERE, {"me": me, "conversation_id": pair.id}),
     }
     return {title: (question.text, question.parameters | given) for title, (question, given) in asked.items()}

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, Text, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from web import accounts
@@ -53,6 +52,24 @@ WHERE = Question(
     )
 )
 
+
+_CONVERSATION, _VERSION = (bindparam(name, type_=BigInteger) for name in ("conversation_id", "version"))
+# A message's version is never below its seq, so the index leads to the place, however old the page is.
+_SHOWN = (
+    select(func.max(Message.seq))
+    .where(Message.conversation_id == _CONVERSATION, Message.seq <= _VERSION, Message.version <= _VERSION)
+    .scalar_subquery()
+)
+READ = Question(
+    update(Participant)
+    .where(
+        Participant.conversation_id == _CONVERSATION,
+        Participant.user_id == bindparam("me", type_=BigInteger),
+        Participant.read_seq < _SHOWN,
+    )
+    .values(read_seq=_SHOWN)
+    .returning(Participant.read_seq)
+)
 
 _ME = aliased(User)
 WITH = Question(
@@ -124,18 +141,6 @@ async def where(reader: Reader, me: int, conversation_id: int) -> tuple[int, int
     return version, unread
 
 
-async def mark_read(db: AsyncSession, me: int, conversation_id: int, version: int) -> bool:
-    """Everything that the page at `version` showed is read. Whether that was news. The caller commits."""
-    # A message's version is never below its seq, so the index leads to the place, however old the page is.
-    shown = (
-        select(func.max(Message.seq))
-        .where(Message.conversation_id == conversation_id, Message.seq <= version, Message.version <= version)
-        .scalar_subquery()
-    )
-    statement = (
-        update(Participant)
-        .where(Participant.conversation_id == conversation_id, Participant.user_id == me, Participant.read_seq < shown)
-        .values(read_seq=shown)
-        .returning(Participant.read_seq)
-    )
-    return (await db.scalar(statement)) is not None
+async def mark_read(reader: Reader, me: int, conversation_id: int, version: int) -> bool:
+    """Everything that the page at `version` showed is read. Whether that was news."""
+    return bool(await reader.ask(READ, me=me, conversation_id=conversation_id, version=version))

@@ -1,7 +1,7 @@
-"""Questions that every page asks of PostgreSQL: put into words once, asked outside any transaction.
+"""Questions that every page asks of PostgreSQL: put into words once, each a transaction of its own.
 
 With a session it costs several times what the answer does to build the statement, to take a connection and see whether
-it lives, to begin and to end a transaction. What writes, or is asked rarely, takes a session.
+it lives, to begin and to end a transaction. What takes several statements, or is asked rarely, takes a session.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Select
 from sqlalchemy.dialects.postgresql.psycopg import dialect
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from web.db import UNAVAILABLE, Line
 
@@ -27,9 +28,9 @@ PLAN = """
 
 
 class Question:
-    """A statement with named parameters (`bindparam`)."""
+    """A statement with named parameters (`bindparam`), which may be executed twice where an answer was lost."""
 
-    def __init__(self, statement: Select[*tuple[Any, ...]]) -> None:
+    def __init__(self, statement: Select[*tuple[Any, ...]] | ReturningUpdate[*tuple[Any, ...]]) -> None:
         compiled = statement.compile(dialect=dialect())  # type: ignore[no-untyped-call]
         self.text = str(compiled)
         self.parameters = dict(compiled.params)

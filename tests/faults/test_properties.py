@@ -146,11 +146,9 @@ def test_every_order_ends_in_the_same_list(chat: Chat) -> None:
         @rule(side=SIDES)
         def read(self, side: int) -> None:
             async def mark() -> int:
-                async with chat.processes[0]["db"]() as db:
-                    await conversations.mark_read(db, self.people[side].id, self.pair.id, self.pages[side].cursor)
-                    await db.commit()
-                asked = [(self.pair.id, self.people[side].id)]
-                lines = await chats.lines(chat.processes[0]["reader"], asked)
+                reader, me = chat.processes[0]["reader"], self.people[side].id
+                await conversations.mark_read(reader, me, self.pair.id, self.pages[side].cursor)
+                lines = await chats.lines(reader, [(self.pair.id, me)])
                 return lines[0][1].unread if lines else 0
 
             # Whoever writes has read what stands above; nothing that the page did not show is taken for read else.

@@ -117,9 +117,7 @@ async def _window(
         version, unread = await conversations.where(request.state.reader, me.id, pair.id)
     latest = older or await request.state.latests.of(pair, version)
     if older is None and (unread or latest.version > version):
-        async with request.state.db() as db:
-            await conversations.mark_read(db, me.id, pair.id, latest.version)
-            await db.commit()
+        await conversations.mark_read(request.state.reader, me.id, pair.id, latest.version)
         request.state.chat_lists.changed(pair.id, me.id)
         entries = [chat._replace(read_seq=chat.last_seq) if chat is here else chat for chat in entries]
     return pages.render(

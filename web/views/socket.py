@@ -153,8 +153,5 @@ def _answer(socket: Socket, nonce: str, written: asyncio.Future[Posted]) -> None
 async def _read(site: Site, me: SignedIn, pair: Pair, version: str) -> None:
     if not (version.isascii() and version.isdigit() and int(version) <= pages.MAX_BIGINT):
         return
-    async with site.db() as db:
-        if not await conversations.mark_read(db, me.id, pair.id, int(version)):
-            return
-        await db.commit()
-    site.chat_lists.changed(pair.id, me.id)
+    if await conversations.mark_read(site.reader, me.id, pair.id, int(version)):
+        site.chat_lists.changed(pair.id, me.id)
