@@ -19,6 +19,14 @@ from web.settings import Settings
 
 NOW = datetime.now(UTC)
 LARGE = ("users", "sessions", "conversations", "participants", "messages", "notifications")
+IN_A_SESSION: dict[str, Callable[[AsyncSession], Awaitable[object]]] = {
+    "all users": lambda db: accounts.listed(db, "", "person2"),
+    "search by two letters": lambda db: accounts.listed(db, "pe", ""),
+    "search, few found": lambda db: accounts.listed(db, "erson500", ""),
+    "search, everybody found": lambda db: accounts.listed(db, "erson", ""),
+    "a user by name": lambda db: db.execute(select(User.id).where(accounts.is_named("Person500"))),
+}
+"""What is asked in a session of SQLAlchemy's."""
 
 
 async def explained(settings: Settings) -> dict[str, str]:
@@ -29,7 +37,7 @@ async def explained(settings: Settings) -> dict[str, str]:
         asks = Reader(engine)
         async with asks.running():
             me, pair = await _cast(session, Pairs(asks, db.sessions(engine)))
-        for title, ask in _questions(pair).items():
+        for title, ask in IN_A_SESSION.items():
             for number, (statement, parameters) in enumerate(await _statements(connection, session, ask)):
                 found[f"{title}, {number + 1}" if number else title] = await _explain(connection, statement, parameters)
         for title, (statement, parameters) in _reads(me, pair).items():
@@ -45,32 +53,22 @@ def scans(plan: str) -> bool:
     return any(re.search(rf"Seq Scan on {table}\b", plan) for table in LARGE) or max(thrown_away, default=0) > 1000
 
 
-def _questions(pair: Pair) -> dict[str, Callable[[AsyncSession], Awaitable[object]]]:
-    middle = 500
-    return {
-        "latest messages": lambda db: messages.load_latest(db, pair),
-        "older messages": lambda db: messages.before(db, pair, middle),
-        "what changed": lambda db: messages.after(db, pair, middle),
-        "all users": lambda db: accounts.listed(db, "", "person2"),
-        "search by two letters": lambda db: accounts.listed(db, "pe", ""),
-        "search, few found": lambda db: accounts.listed(db, "erson500", ""),
-        "search, everybody found": lambda db: accounts.listed(db, "erson", ""),
-        "a user by name": lambda db: db.execute(select(User.id).where(accounts.is_named("Person500"))),
-    }
-
-
 def _reads(me: int, pair: Pair) -> dict[str, tuple[str, Any]]:
     """The questions of web/reader.py."""
     session = {"session_id": sha256(b"person0").digest()}
+    here = {"conversation_id": pair.id}
     asked: dict[str, tuple[Question, dict[str, Any]]] = {
+        "latest messages": (messages.LATEST, here),
+        "older messages": (messages.BEFORE, {**here, "seq": 500}),
+        "what changed": (messages.AFTER, {**here, "version": 500}),
         "who is signed in": (sessions.CURRENT, session),
         "who is signed in, and their chats": (chats.OF_SESSION, session),
         "chat list": (chats.NEWEST, {"me": me}),
-        "chat list, further on": (chats.FURTHER, {"me": me, "active_at": NOW, "conversation_id": pair.id}),
+        "chat list, further on": (chats.FURTHER, {"me": me, "active_at": NOW, **here}),
         "chats of lists": (chats.LINES, {"conversations": [pair.id], "users": [me]}),
         "the chat with somebody": (conversations.WITH, {"me": me, "name": "person1"}),
-        "mark as read": (conversations.READ, {"me": me, "conversation_id": pair.id, "version": 500}),
-        "how far it was read": (conversations.WHERE, {"me": me, "conversation_id": pair.id}),
+        "mark as read": (conversations.READ, {"me": me, **here, "version": 500}),
+        "how far it was read": (conversations.WHERE, {"me": me, **here}),
     }
     return {title: (question.text, question.parameters | given) for title, (question, given) in asked.items()}
 

@@ -7,14 +7,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup
-from sqlalchemy import Select, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import BigInteger, bindparam, select, true
 
 from web import fragments, metrics
 from web.cache import LENGTH, Cache, Change, Latest
 from web.conversations import Pair
-from web.db import Sessions
 from web.models import Conversation, Message
+from web.reader import Question, Reader
 
 if TYPE_CHECKING:
     from web.chat_lists import ChatLists
@@ -27,6 +26,20 @@ LINGER = 1.0
 """Seconds for which a list that was loaded is given to others without asking again."""
 CHANGES = 200
 """Messages in one page of a catch-up."""
+
+_CONVERSATION, _SEQ, _VERSION = (bindparam(name, type_=BigInteger) for name in ("conversation_id", "seq", "version"))
+_SHOWN = select(Message.seq, Message.version, Message.author_id, Message.nonce, Message.body, Message.created_at).where(
+    Message.conversation_id == _CONVERSATION
+)
+BEFORE = Question(_SHOWN.where(Message.seq < _SEQ).order_by(Message.seq.desc()).limit(LENGTH))
+AFTER = Question(_SHOWN.where(Message.version > _VERSION).order_by(Message.version).limit(CHANGES))
+_NEWEST = _SHOWN.order_by(Message.seq.desc()).limit(LENGTH).subquery()
+LATEST = Question(
+    select(Conversation.version, Conversation.last_seq, _NEWEST)
+    .outerjoin(_NEWEST, true())
+    .where(Conversation.id == _CONVERSATION)
+    .order_by(_NEWEST.c.seq)
+)
 
 
 class Refused(Exception):
@@ -94,8 +107,8 @@ def announce_again(hub: "Hub", chat_lists: "ChatLists", posted: Posted) -> None:
 class Latests:
     """The latest messages of conversations: from Redis when they are there, else from PostgreSQL and into Redis."""
 
-    def __init__(self, db: Sessions, cached: Cache) -> None:
-        self._db = db
+    def __init__(self, reader: Reader, cached: Cache) -> None:
+        self._reader = reader
         self._cached = cached
         self._loading: dict[int, asyncio.Task[Latest]] = {}
 
@@ -125,52 +138,31 @@ class Latests:
         asyncio.get_running_loop().call_later(LINGER, forget)
 
     async def _load(self, pair: Pair) -> Latest:
-        async with self._db() as db:
-            latest = await load_latest(db, pair)
+        latest = await load_latest(self._reader, pair)
         await self._cached.fill(pair.id, latest)
         return latest
 
 
-async def load_latest(db: AsyncSession, pair: Pair) -> Latest:
+async def load_latest(reader: Reader, pair: Pair) -> Latest:
     """The latest messages and the version that they belong to, read in one statement, hence of one moment."""
-    newest = _messages(pair.id).order_by(Message.seq.desc()).limit(LENGTH).subquery()
-    query = (
-        select(Conversation.version, Conversation.last_seq, newest)
-        .outerjoin(newest, newest.c.conversation_id == Conversation.id)
-        .where(Conversation.id == pair.id)
-        .order_by(newest.c.seq)
-    )
-    rows = (await db.execute(query)).all()
+    rows = await reader.ask(LATEST, conversation_id=pair.id)
     version, last_seq = rows[0][:2]
-    return Latest(version, last_seq, [render(pair, row[3:]) for row in rows if row[3] is not None])
+    return Latest(version, last_seq, [render(pair, row[2:]) for row in rows if row[2] is not None])
 
 
-async def before(db: AsyncSession, pair: Pair, seq: int) -> list[Markup]:
+async def before(reader: Reader, pair: Pair, seq: int) -> list[Markup]:
     """The messages before `seq`, rendered, oldest first, at most a page of them."""
-    query = _messages(pair.id).where(Message.seq < seq).order_by(Message.seq.desc()).limit(LENGTH)
-    return [render(pair, row[1:]) for row in reversed((await db.execute(query)).all())]
+    rows = await reader.ask(BEFORE, conversation_id=pair.id, seq=seq)
+    return [render(pair, row) for row in reversed(rows)]
 
 
-async def after(db: AsyncSession, pair: Pair, version: int) -> tuple[list[Markup], int, bool]:
+async def after(reader: Reader, pair: Pair, version: int) -> tuple[list[Markup], int, bool]:
     """What changed since `version`: the messages, rendered; the version that they lead to; whether there is more."""
-    query = _messages(pair.id).where(Message.version > version).order_by(Message.version).limit(CHANGES)
-    rows = (await db.execute(query)).all()
-    reached = rows[-1].version if rows else version
-    return [render(pair, row[1:]) for row in rows], reached, len(rows) == CHANGES
+    rows = await reader.ask(AFTER, conversation_id=pair.id, version=version)
+    items = [render(pair, row) for row in rows]
+    return items, rows[-1][1] if rows else version, len(rows) == CHANGES
 
 
 def render(pair: Pair, row: Sequence[Any]) -> Markup:
     seq, version, author_id, nonce, body, created_at = row
     return fragments.message(pair, seq, version, author_id, nonce, body, created_at)
-
-
-def _messages(conversation_id: int) -> Select[*tuple[Any, ...]]:
-    return select(
-        Message.conversation_id,
-        Message.seq,
-        Message.version,
-        Message.author_id,
-        Message.nonce,
-        Message.body,
-        Message.created_at,
-    ).where(Message.conversation_id == conversation_id)

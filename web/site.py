@@ -63,7 +63,7 @@ async def running(settings: Settings) -> AsyncIterator[Mapping[str, Any]]:
             "reader": reader,
             "store": redis,
             "pairs": Pairs(reader, db),
-            "latests": Latests(db, Cache(redis)),
+            "latests": Latests(reader, Cache(redis)),
             "relay": relay,
             "hub": hub,
             "chat_lists": chat_lists,

@@ -76,8 +76,7 @@ class SlowReader:
             reading = asyncio.create_task(self._read_slowly(pair, other))
             posted = await writing
             shown = await other["latests"].of(pair, posted.version)
-            async with other["db"]() as db:
-                kept = await messages.load_latest(db, pair)
+            kept = await messages.load_latest(other["reader"], pair)
             if (shown.version, list(shown.messages)) != (kept.version, list(kept.messages)):
                 differing += 1
             filled += await reading
@@ -85,8 +84,7 @@ class SlowReader:
 
     async def _read_slowly(self, pair: Pair, other: Any) -> bool:
         """Read the list in PostgreSQL, and put it into the cache when the writer may have been faster."""
-        async with other["db"]() as db:
-            latest = await messages.load_latest(db, pair)
+        latest = await messages.load_latest(other["reader"], pair)
         await asyncio.sleep(random.uniform(0, 0.01))
         await other["latests"]._cached.fill(pair.id, latest)
         found = await other["latests"]._cached.read(pair.id, latest.version)

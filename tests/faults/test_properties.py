@@ -119,8 +119,7 @@ def test_every_order_ends_in_the_same_list(chat: Chat) -> None:
             """From the cached list, where there is one that is not too old."""
 
             async def latest() -> Any:
-                async with chat.processes[process]["db"]() as db:
-                    kept = await messages.load_latest(db, self.pair)
+                kept = await messages.load_latest(chat.processes[process]["reader"], self.pair)
                 found = await chat.processes[process]["latests"].of(self.pair, kept.version)
                 return kept, found
 
@@ -130,8 +129,7 @@ def test_every_order_ends_in_the_same_list(chat: Chat) -> None:
         @rule(process=SIDES)
         def a_slow_reader_fills_the_cache(self, process: int) -> None:
             async def fill() -> None:
-                async with chat.processes[process]["db"]() as db:
-                    kept = await messages.load_latest(db, self.pair)
+                kept = await messages.load_latest(chat.processes[process]["reader"], self.pair)
                 await self._write(0, 1 - process, nonce)
                 await chat.processes[process]["latests"]._cached.fill(self.pair.id, kept)
 
@@ -208,8 +206,8 @@ def test_every_order_ends_in_the_same_list(chat: Chat) -> None:
             async def changes() -> None:
                 more = True
                 while more:
-                    async with chat.processes[process]["db"]() as db:
-                        items, reached, more = await messages.after(db, self.pair, page.cursor)
+                    reader = chat.processes[process]["reader"]
+                    items, reached, more = await messages.after(reader, self.pair, page.cursor)
                     page.take("".join(items) + f'<input id="cursor" name="after" value="{reached}">')
 
             chat.do(changes())

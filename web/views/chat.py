@@ -42,17 +42,17 @@ async def older_or_changed(request: Request, me: SignedIn) -> Response:
     pair = await pages.pair_of(request, me)
     after = pages.number(request, "after")
     before = pages.number(request, "before")
-    async with request.state.db() as db:
-        if after is not None:
-            items, reached, more = await messages.after(db, pair, after)
-            return pages.render("_changes.html", pair=pair, me=me, items=items, reached=reached, more=more)
-        if before is None:
-            return pages.see_other(f"/chat/{pair.other(me.id).username}")
-        items = await messages.before(db, pair, before)
+    reader = request.state.reader
+    if after is not None:
+        items, reached, more = await messages.after(reader, pair, after)
+        return pages.render("_changes.html", pair=pair, me=me, items=items, reached=reached, more=more)
+    if before is None:
+        return pages.see_other(f"/chat/{pair.other(me.id).username}")
+    items = await messages.before(reader, pair, before)
     first_seq = before - len(items) if items else 1
     if pages.is_htmx(request):
         return pages.render("_older.html", pair=pair, me=me, items=items, first_seq=first_seq)
-    entries = await chats.listed(request.state.reader, me.id)
+    entries = await chats.listed(reader, me.id)
     return await _window(request, me, pair, entries, older=Latest(0, before - 1, items))
 
 
