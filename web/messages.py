@@ -159,8 +159,8 @@ async def before(reader: Reader, pair: Pair, seq: int) -> list[Markup]:
 async def after(reader: Reader, pair: Pair, version: int) -> tuple[list[Markup], int, bool]:
     """What changed since `version`: the messages, rendered; the version that they lead to; whether there is more."""
     rows = await reader.ask(AFTER, conversation_id=pair.id, version=version)
-    items = [render(pair, row) for row in rows]
-    return items, rows[-1][1] if rows else version, len(rows) == CHANGES
+    reached = rows[-1][1] if rows else version
+    return [render(pair, row) for row in rows], reached, len(rows) == CHANGES
 
 
 def render(pair: Pair, row: Sequence[Any]) -> Markup:
