@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 
-from web import sessions
+from web.accounts import sessions
 from web.settings import Settings
 
 

@@ -10,21 +10,23 @@ import psycopg
 from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from web import accounts, batches, chats, conversations, db, messages, reader, sessions
-from web.batches import Sent
-from web.conversations import Pair, Pairs
-from web.models import User
-from web.reader import Question, Reader
+from web.accounts import sessions, users
+from web.chat import conversations, insert, lists, messages
+from web.chat.conversations import Pair, Pairs
+from web.chat.insert import Sent
+from web.data import postgres, questions
+from web.data.models import User
+from web.data.questions import Question, Reader
 from web.settings import Settings
 
 NOW = datetime.now(UTC)
 LARGE = ("users", "sessions", "conversations", "participants", "messages", "notifications")
 IN_A_SESSION: dict[str, Callable[[AsyncSession], Awaitable[object]]] = {
-    "all users": lambda db: accounts.listed(db, "", "person2"),
-    "search by two letters": lambda db: accounts.listed(db, "pe", ""),
-    "search, few found": lambda db: accounts.listed(db, "erson500", ""),
-    "search, everybody found": lambda db: accounts.listed(db, "erson", ""),
-    "a user by name": lambda db: db.execute(select(User.id).where(accounts.is_named("Person500"))),
+    "all users": lambda postgres: users.listed(postgres, "", "person2"),
+    "search by two letters": lambda postgres: users.listed(postgres, "pe", ""),
+    "search, few found": lambda postgres: users.listed(postgres, "erson500", ""),
+    "search, everybody found": lambda postgres: users.listed(postgres, "erson", ""),
+    "a user by name": lambda postgres: postgres.execute(select(User.id).where(users.is_named("Person500"))),
 }
 """What is asked in a session of SQLAlchemy's."""
 
@@ -32,18 +34,18 @@ IN_A_SESSION: dict[str, Callable[[AsyncSession], Awaitable[object]]] = {
 async def explained(settings: Settings) -> dict[str, str]:
     """Plans with their true row counts, by what is asked for. What they write is rolled back."""
     found: dict[str, str] = {}
-    async with db.connect(settings) as engine, engine.connect() as connection:
+    async with postgres.connect(settings) as engine, engine.connect() as connection:
         session = AsyncSession(bind=connection, expire_on_commit=False)
         asks = Reader(engine)
         async with asks.running():
-            me, pair = await _cast(session, Pairs(asks, db.sessions(engine)))
+            me, pair = await _cast(session, Pairs(asks, postgres.sessions(engine)))
         for title, ask in IN_A_SESSION.items():
             for number, (statement, parameters) in enumerate(await _statements(connection, session, ask)):
                 found[f"{title}, {number + 1}" if number else title] = await _explain(connection, statement, parameters)
         for title, (statement, parameters) in _reads(me, pair).items():
-            found[title] = await _explain(connection, statement, parameters, reader.PLAN)
+            found[title] = await _explain(connection, statement, parameters, questions.PLAN)
         for title, (statement, parameters) in _writes(me, pair).items():
-            found[title] = await _explain(connection, statement, parameters, batches.PLAN)
+            found[title] = await _explain(connection, statement, parameters, insert.PLAN)
     return found
 
 
@@ -62,10 +64,10 @@ def _reads(me: int, pair: Pair) -> dict[str, tuple[str, Any]]:
         "older messages": (messages.BEFORE, {**here, "seq": 500}),
         "what changed": (messages.AFTER, {**here, "version": 500}),
         "who is signed in": (sessions.CURRENT, session),
-        "who is signed in, and their chats": (chats.OF_SESSION, session),
-        "chat list": (chats.NEWEST, {"me": me}),
-        "chat list, further on": (chats.FURTHER, {"me": me, "active_at": NOW, **here}),
-        "chats of lists": (chats.LINES, {"conversations": [pair.id], "users": [me]}),
+        "who is signed in, and their chats": (lists.OF_SESSION, session),
+        "chat list": (lists.NEWEST, {"me": me}),
+        "chat list, further on": (lists.FURTHER, {"me": me, "active_at": NOW, **here}),
+        "chats of lists": (lists.LINES, {"conversations": [pair.id], "users": [me]}),
         "the chat with somebody": (conversations.WITH, {"me": me, "name": "person1"}),
         "mark as read": (conversations.READ, {"me": me, **here, "version": 500}),
         "how far it was read": (conversations.WHERE, {"me": me, **here}),
@@ -81,11 +83,11 @@ def _writes(me: int, pair: Pair) -> dict[str, tuple[str, Any]]:
         "nonce": "a new nonce",
         "body": "text",
     }
-    return {"writer: write": (batches.WRITE, batches.parameters([sent]))}
+    return {"writer: write": (insert.WRITE, insert.parameters([sent]))}
 
 
 async def _cast(session: AsyncSession, pairs: Pairs) -> tuple[int, Pair]:
-    me = (await session.scalars(select(User.id).where(accounts.is_named("person0")))).one()
+    me = (await session.scalars(select(User.id).where(users.is_named("person0")))).one()
     pair = await pairs.find(me, "person1")
     assert pair is not None
     return me, pair

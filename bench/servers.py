@@ -20,7 +20,8 @@ from alembic.config import Config
 
 from bench.load import TOP
 from bench.machine import Part
-from web import embedded, settings
+from web import settings
+from web.server import embedded
 from web.settings import Settings
 
 PATIENCE = 30

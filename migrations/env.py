@@ -8,7 +8,8 @@ from sqlalchemy import Connection, create_engine, func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-from web import models, settings
+from web import settings
+from web.data import models
 
 MIGRATING = 0x6B6E6F636B
 """The advisory lock of whoever migrates: "knock" in ASCII."""

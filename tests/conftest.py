@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import psycopg
 import pytest
@@ -12,7 +12,9 @@ from alembic.config import Config
 
 from tests import site as sites
 from tests.site import Person, Site
-from web import embedded
+from web.server import embedded
+
+pytest_plugins = ("tests.telegram.fixtures",)
 
 TABLES = (
     "users, sessions, conversations, participants, messages, notifications,"
@@ -59,9 +61,15 @@ def valkey(environ: dict[str, str]) -> Iterator[redis.Redis]:
 @pytest.fixture(autouse=True)
 def clean(request: pytest.FixtureRequest) -> None:
     """Nothing of the test before: no rows, no cached lists, no counted attempts."""
-    if "environ" in request.fixturenames:
-        request.getfixturevalue("postgres").execute(f"TRUNCATE {TABLES}")
-        request.getfixturevalue("valkey").flushdb()
+    if "environ" not in request.fixturenames:
+        return
+    postgres = request.getfixturevalue("postgres")
+    for _ in range(10):
+        # The worker may still be busy with what the test before left.
+        with suppress(psycopg.errors.DeadlockDetected):
+            postgres.execute(f"TRUNCATE {TABLES}")
+            break
+    request.getfixturevalue("valkey").flushdb()
 
 
 @pytest.fixture(scope="session")

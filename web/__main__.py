@@ -10,8 +10,8 @@ import time
 import uvicorn
 
 from web import log, settings
+from web.server.supervisor import Multiprocess
 from web.settings import Settings
-from web.supervisor import Multiprocess
 
 BACKLOG = 2048
 """Connections that may wait to be accepted: as many pages come back at once after a restart."""

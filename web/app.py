@@ -10,11 +10,12 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
-from web import fragments, log, settings, site, watchdog
+from web import log, settings, site, templates
 from web.doors import Doors
+from web.server import watchdog
 from web.settings import Settings
-from web.views import auth, chat, health, pages, socket, telegram, users
-from web.views import settings as settings_views
+from web.views import account_settings as settings_views
+from web.views import auth, chat, frames, health, pages, telegram_settings, users
 
 routes = [
     Route("/", chat.index),
@@ -25,16 +26,16 @@ routes = [
     Route("/chat/{username}", chat.chat),
     Route("/chat/{username}/messages", chat.older_or_changed),
     Route("/chat/{username}/messages", chat.post, methods=["POST"]),
-    WebSocketRoute("/ws", socket.Connect()),
+    WebSocketRoute("/ws", frames.Connect()),
     Route("/settings", settings_views.show),
     Route("/settings/password", settings_views.change_password, methods=["POST"]),
     Route("/settings/sessions/end", settings_views.end_other_sessions, methods=["POST"]),
-    *telegram.routes,
+    *telegram_settings.routes,
     Route("/livez", health.livez),
     Route("/readyz", health.readyz),
     Route("/metrics", health.prometheus),
-    Mount("/static/htmx", StaticFiles(directory=fragments.HTMX, check_dir=False)),
-    Mount("/static", StaticFiles(directory=fragments.STATIC)),
+    Mount("/static/htmx", StaticFiles(directory=templates.HTMX, check_dir=False)),
+    Mount("/static", StaticFiles(directory=templates.STATIC)),
 ]
 
 GARBAGE = (20_000, 50, 100)

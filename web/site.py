@@ -7,26 +7,25 @@ from typing import Any
 
 from starlette import datastructures, requests, websockets
 
-from web import db as database
-from web import store
-from web.cache import Cache
-from web.chat_lists import ChatLists
-from web.conversations import Pairs
-from web.hub import Hub
-from web.limiter import Limiter
-from web.messages import Latests
-from web.reader import Reader
-from web.relay import Relay
+from web.accounts.limiter import Limiter
+from web.chat.cache import Cache
+from web.chat.conversations import Pairs
+from web.chat.list_updates import ChatLists
+from web.chat.messages import Latests
+from web.chat.writer import Writer
+from web.data import postgres, store
+from web.data.questions import Reader
+from web.data.store import Store
+from web.live.hub import Hub
+from web.live.relay import Relay
 from web.settings import AFTER_CRASH, Settings
-from web.store import Store
-from web.writer import Writer
 
 
 class Site(datastructures.State):
     """One web process."""
 
     settings: Settings
-    db: database.Sessions
+    db: postgres.Sessions
     reader: Reader
     store: Store
     pairs: Pairs
@@ -47,9 +46,9 @@ Connection = requests.HTTPConnection[Site]
 async def running(settings: Settings) -> AsyncIterator[Mapping[str, Any]]:
     """The parts of a process, running, as the state that Starlette gives to every request."""
     async with AsyncExitStack() as stack:
-        engine = await stack.enter_async_context(database.connect(settings))
+        engine = await stack.enter_async_context(postgres.connect(settings))
         redis = await stack.enter_async_context(store.connect(settings.redis_url))
-        db = database.sessions(engine)
+        db = postgres.sessions(engine)
         reader = Reader(engine)
         relay = Relay(redis, missed=AFTER_CRASH in os.environ)
         hub = Hub(redis, relay, db)

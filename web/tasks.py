@@ -24,11 +24,14 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from web import botname, db, log, settings, store, sweep
+from web import log, settings
+from web.data import postgres, store
+from web.notifications import sweep
 from web.settings import BadSetting
+from web.telegram import bot_name
 
 if TYPE_CHECKING:
-    from web.teller import Teller
+    from web.notifications.delivery import Teller
 
 logger = logging.getLogger(__name__)
 
@@ -99,20 +102,21 @@ class _Parts(Middleware):
         async_to_sync(self._stack.aclose)()
 
     async def _open(self) -> None:
-        from web import telegram, teller
+        from web.notifications import delivery
+        from web.telegram import api
 
         chosen = settings.load()
         log.configure(chosen)
-        engine = await self._stack.enter_async_context(db.connect(chosen))
+        engine = await self._stack.enter_async_context(postgres.connect(chosen))
         redis = (await self._stack.enter_async_context(store.connect(chosen.redis_url))).client
-        sessions = db.sessions(engine)
+        sessions = postgres.sessions(engine)
         bot = None
         if token := chosen.telegram_bot_token:
-            bot = await self._stack.enter_async_context(telegram.connect(chosen))
-            self._keep_doing(botname.publish_forever(redis, token, partial(telegram.username, bot)))
+            bot = await self._stack.enter_async_context(api.connect(chosen))
+            self._keep_doing(bot_name.publish_forever(redis, token, partial(api.username, bot)))
         else:
             logger.warning("TELEGRAM_BOT_TOKEN is not set, so nobody is told on Telegram")
-        self.teller = teller.Teller(sessions, redis, bot, chosen.site_url)
+        self.teller = delivery.Teller(sessions, redis, bot, chosen.site_url)
         self._keep_doing(sweep.forever(sessions, redis, enqueue))
 
     def _keep_doing(self, work: Coroutine[Any, Any, None]) -> None:
@@ -138,7 +142,7 @@ async def tell(notification_id: int) -> None:
     """Tell a user, on Telegram, of a conversation: the outbox's row says whom and of what."""
     try:
         await _parts.teller.tell(notification_id)
-    except db.UNAVAILABLE as error:
+    except postgres.UNAVAILABLE as error:
         logger.warning("PostgreSQL is away, so notification %d waits for the sweep: %s", notification_id, error)
 
 

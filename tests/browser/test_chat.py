@@ -8,8 +8,8 @@ from playwright.sync_api import Page, expect
 
 from tests import site as sites
 from tests.browser.conftest import Windows
+from tests.chat.test_messages import fill
 from tests.site import PASSWORD, Person, eventually
-from tests.test_messages import fill
 
 
 def write(page: Page, text: str) -> None:

@@ -14,10 +14,11 @@ from tests.faults.figures import Figure, at_most, exactly, told
 from tests.faults.page import browser
 from tests.faults.parts import Parts
 from tests.faults.scenario import loaded
-from web import messages, settings
+from web import settings
 from web import site as sites
-from web.cache import LENGTH
-from web.conversations import Pair
+from web.chat import messages
+from web.chat.cache import LENGTH
+from web.chat.conversations import Pair
 
 ROWS = """
     SELECT seq, version, username, nonce, body FROM messages JOIN users ON users.id = author_id

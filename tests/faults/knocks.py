@@ -11,17 +11,17 @@ from secrets import token_hex
 from aiohttp import ClientSession, ClientTimeout
 
 from tests import site as sites
-from tests.fake_telegram import Call
 from tests.faults.figures import Figure, at_most, exactly, percentile, told
 from tests.faults.page import LOST, Page, browser
 from tests.faults.parts import Parts, Somebody, children, eventually
-from tests.telegram.conftest import WORKER
+from tests.telegram.bot_api import Call
+from tests.telegram.fixtures import WORKER
 
 THREADS = int(WORKER[-1])
 DUE_SECONDS = 60
 DIE_BEFORE_ENQUEUE = """
 import os, signal
-from web.relay import Relay
+from web.live.relay import Relay
 enqueue = Relay.enqueue
 def die(self, ids):
     if ids:

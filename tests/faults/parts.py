@@ -18,15 +18,18 @@ import redis
 from alembic import command
 from alembic.config import Config
 
-from tests import fake_telegram
 from tests import site as sites
-from tests.fake_telegram import FakeTelegram
 from tests.faults.proxy import Proxy
 from tests.site import Site
-from tests.telegram.conftest import BOT, WORKER, Program
-from web import db as database
-from web import embedded, linking, sessions, settings
-from web.models import User
+from tests.telegram import bot_api
+from tests.telegram.bot_api import FakeTelegram
+from tests.telegram.fixtures import BOT, WORKER, Program
+from web import settings
+from web.accounts import sessions
+from web.data import postgres
+from web.data.models import User
+from web.server import embedded
+from web.telegram import linking
 
 SECRET_KEY = "the-key-of-the-fault-harness-long-enough-for-it"
 
@@ -86,7 +89,7 @@ class Parts:
         chosen = settings.read({**self.environ, "PORT": "8000"})
         prefix = secrets.token_hex(4)
         found = []
-        async with database.connect(chosen) as engine, database.sessions(engine)() as db:
+        async with postgres.connect(chosen) as engine, postgres.sessions(engine)() as db:
             for number in range(count):
                 user = User(username=f"{prefix}-{number}", password_hash="none")
                 db.add(user)
@@ -99,7 +102,7 @@ class Parts:
     async def link_codes(self, people: Sequence[Somebody]) -> dict[int, str]:
         """The code that the settings page shows to each of them, by their id."""
         chosen = settings.read({**self.environ, "PORT": "8000"})
-        async with database.connect(chosen) as engine, database.sessions(engine).begin() as db:
+        async with postgres.connect(chosen) as engine, postgres.sessions(engine).begin() as db:
             return {person.id: await linking.make_code(db, person.id) for person in people}
 
     async def absent(self, count: int) -> list[tuple[Somebody, int]]:
@@ -140,7 +143,7 @@ class Parts:
 def started(folder: Path, *, fsync: bool) -> Iterator[Parts]:
     """PostgreSQL, Valkey and a Bot API, on data in `folder`; without `fsync` PostgreSQL does not wait for the disk."""
     with ExitStack() as stack:
-        telegram = stack.enter_context(fake_telegram.running())
+        telegram = stack.enter_context(bot_api.running())
         environ = {
             "DATABASE_URL": stack.enter_context(embedded.postgres(folder / "postgres")),
             "REDIS_URL": stack.enter_context(embedded.valkey(folder / "valkey")),
@@ -148,7 +151,7 @@ def started(folder: Path, *, fsync: bool) -> Iterator[Parts]:
             "DATA_DIR": str(folder),
             "WEB_PROCESSES": "2",
             "SOCKET_RATE": "0",
-            "TELEGRAM_BOT_TOKEN": fake_telegram.TOKEN,
+            "TELEGRAM_BOT_TOKEN": bot_api.TOKEN,
             "TELEGRAM_API_URL": telegram.url,
             "SITE_URL": "https://knock.example",
         }

@@ -18,11 +18,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from tests.faults.page import Page, Shown
 from tests.faults.parts import Parts, Somebody
-from web import chats, conversations, messages
 from web import settings as environment
 from web import site as sites
-from web.conversations import Pair
-from web.messages import Posted
+from web.chat import conversations, lists, messages
+from web.chat.conversations import Pair
+from web.chat.messages import Posted
 
 T = TypeVar("T")
 
@@ -146,7 +146,7 @@ def test_every_order_ends_in_the_same_list(chat: Chat) -> None:
             async def mark() -> int:
                 reader, me = chat.processes[0]["reader"], self.people[side].id
                 await conversations.mark_read(reader, me, self.pair.id, self.pages[side].cursor)
-                lines = await chats.lines(reader, [(self.pair.id, me)])
+                lines = await lists.lines(reader, [(self.pair.id, me)])
                 return lines[0][1].unread if lines else 0
 
             # Whoever writes has read what stands above; nothing that the page did not show is taken for read else.

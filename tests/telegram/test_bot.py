@@ -10,7 +10,7 @@ import pytest
 
 from tests import site as sites
 from tests.site import eventually
-from tests.telegram.conftest import BOT, PATIENCE, Knock, Program
+from tests.telegram.fixtures import BOT, PATIENCE, Knock, Program
 
 
 def answers(knock: Knock, chat_id: int) -> list[str]:

@@ -6,9 +6,9 @@ import pytest
 import redis
 
 from tests import site as sites
-from tests.fake_telegram import TOKEN, USERNAME
 from tests.site import Page, Person, Site, eventually
-from tests.telegram.conftest import PATIENCE, Knock
+from tests.telegram.bot_api import TOKEN, USERNAME
+from tests.telegram.fixtures import PATIENCE, Knock
 
 CODE = re.compile(rf"https://t\.me/{USERNAME}\?start=([A-Za-z0-9_-]{{22,64}})")
 

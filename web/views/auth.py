@@ -2,9 +2,10 @@
 
 from starlette.responses import HTMLResponse, Response
 
-from web import accounts, fragments, sessions
-from web.accounts import UsernameTaken
-from web.forms import Login, Registration
+from web import templates
+from web.accounts import sessions, users
+from web.accounts.forms import Login, Registration
+from web.accounts.users import UsernameTaken
 from web.site import Request
 from web.views import pages
 
@@ -12,39 +13,39 @@ from web.views import pages
 async def register(request: Request) -> Response:
     form = Registration(await request.form() if request.method == "POST" else None)
     if request.method == "GET":
-        return pages.render("register.html", form=form)
+        return pages.render("accounts/register.html", form=form)
     valid = form.validate()
     key = ("register", _address(request), (form.username.data or "").lower())
     if not form.username.errors and (wait := await request.state.limiter.wait(*key)):
-        return _too_many("register.html", form, wait)
+        return _too_many("accounts/register.html", form, wait)
     if valid:
         try:
             async with request.state.db() as db:
-                user = await accounts.register(db, form.username.data, form.password.data)
+                user = await users.register(db, form.username.data, form.password.data)
         except UsernameTaken:
             form.username.errors = ["Somebody has this name already. Choose another one."]
         else:
             await request.state.limiter.forget(*key)
             return pages.see_other(f"/login?registered={user.username}")
-    return pages.render("register.html", 422, form=form)
+    return pages.render("accounts/register.html", 422, form=form)
 
 
 async def login(request: Request) -> Response:
     if request.method == "GET":
         registered = request.query_params.get("registered", "")
         form = Login(data={"username": registered, "next": request.query_params.get("next", "")})
-        return pages.render("login.html", form=form, registered=bool(registered))
+        return pages.render("accounts/login.html", form=form, registered=bool(registered))
     form = Login(await request.form())
     if not form.validate():
-        return pages.render("login.html", 422, form=form, registered=False)
+        return pages.render("accounts/login.html", 422, form=form, registered=False)
     key = ("login", _address(request), form.username.data.lower()[:64])
     if wait := await request.state.limiter.wait(*key):
-        return _too_many("login.html", form, wait)
+        return _too_many("accounts/login.html", form, wait)
     async with request.state.db() as db:
-        user = await accounts.authenticate(db, form.username.data, form.password.data)
+        user = await users.authenticate(db, form.username.data, form.password.data)
         if user is None:
             form.password.errors = ["That username and password do not belong together."]
-            return pages.render("login.html", 422, form=form, registered=False)
+            return pages.render("accounts/login.html", 422, form=form, registered=False)
         agent = request.headers.get("user-agent", "")
         cookie = await sessions.start(db, request.state.settings, user, agent)
         await db.commit()
@@ -72,7 +73,7 @@ def _too_many(template: str, form: Login | Registration, wait: int) -> HTMLRespo
     minutes = -(-wait // 60)
     said = f"Too many attempts. Try again in {minutes} minute{'s' if minutes > 1 else ''}."
     form.password.errors = [said]
-    page = HTMLResponse(fragments.page(template, form=form, registered=False), 429)
+    page = HTMLResponse(templates.page(template, form=form, registered=False), 429)
     page.headers["Retry-After"] = str(wait)
     return page
 

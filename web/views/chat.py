@@ -6,13 +6,13 @@ from urllib.parse import urlencode
 
 from starlette.responses import HTMLResponse, Response
 
-from web import chats, conversations, fragments, messages
-from web import db as database
-from web.cache import Latest
-from web.chats import Entry
-from web.conversations import Pair
-from web.messages import Refused
-from web.sessions import SignedIn
+from web.accounts.sessions import SignedIn
+from web.chat import conversations, fragments, lists, messages
+from web.chat.cache import Latest
+from web.chat.conversations import Pair
+from web.chat.lists import Entry
+from web.chat.messages import Refused
+from web.data import postgres
 from web.site import Request
 from web.views import pages
 
@@ -24,10 +24,10 @@ async def index(request: Request, me: SignedIn, entries: list[Entry]) -> Respons
     """The list; `after` (an entry's place) asks for the page that follows it."""
     after = request.query_params.get("after", "")
     if after:
-        entries = await chats.listed(request.state.reader, me.id, after)
+        entries = await lists.listed(request.state.reader, me.id, after)
     if pages.is_htmx(request):
-        return pages.render("_entries.html", entries=entries, first=not after)
-    return pages.render("chats.html", me=me, entries=entries)
+        return pages.render("chat/_entries.html", entries=entries, first=not after)
+    return pages.render("chat/chats.html", me=me, entries=entries)
 
 
 @pages.signed_in_with_chats
@@ -45,14 +45,14 @@ async def older_or_changed(request: Request, me: SignedIn) -> Response:
     reader = request.state.reader
     if after is not None:
         items, reached, more = await messages.after(reader, pair, after)
-        return pages.render("_changes.html", pair=pair, me=me, items=items, reached=reached, more=more)
+        return pages.render("chat/_changes.html", pair=pair, me=me, items=items, reached=reached, more=more)
     if before is None:
         return pages.see_other(f"/chat/{pair.other(me.id).username}")
     items = await messages.before(reader, pair, before)
     first_seq = before - len(items) if items else 1
     if pages.is_htmx(request):
-        return pages.render("_older.html", pair=pair, me=me, items=items, first_seq=first_seq)
-    entries = await chats.listed(reader, me.id)
+        return pages.render("chat/_older.html", pair=pair, me=me, items=items, first_seq=first_seq)
+    entries = await lists.listed(reader, me.id)
     return await _window(request, me, pair, entries, older=Latest(0, before - 1, items))
 
 
@@ -62,7 +62,7 @@ async def post(request: Request) -> Response:
     body, nonce = str(form.get("body", "")), str(form.get("nonce", ""))
     try:
         return await _post(request, body, nonce)
-    except database.UNAVAILABLE as error:
+    except postgres.UNAVAILABLE as error:
         log.warning("A message waits with its author: PostgreSQL is away (%s)", error)
         return _unsent(request, body, nonce, pages.UNAVAILABLE)
 
@@ -80,7 +80,7 @@ async def _post(request: Request, body: str, nonce: str) -> Response:
             return _unsent(request, body, nonce, str(refused))
         if pages.is_htmx(request):
             return HTMLResponse(fragments.refusal(nonce, str(refused), retry=False), 422)
-        entries = await chats.listed(request.state.reader, me.id)
+        entries = await lists.listed(request.state.reader, me.id)
         return await _window(request, me, pair, entries, draft=body, nonce=nonce, said=str(refused), status=422)
     if pages.is_htmx(request):
         return HTMLResponse(posted.swap)
@@ -92,7 +92,7 @@ def _unsent(request: Request, body: str, nonce: str, said: str) -> Response:
     if pages.is_htmx(request):
         answer = HTMLResponse(fragments.refusal(nonce, said, retry=True), 503)
     else:
-        answer = pages.render("unsent.html", 503, path=request.url.path, body=body, nonce=nonce, said=said)
+        answer = pages.render("chat/unsent.html", 503, path=request.url.path, body=body, nonce=nonce, said=said)
     answer.headers["Retry-After"] = pages.RETRY_AFTER
     return answer
 
@@ -121,7 +121,7 @@ async def _window(
         request.state.chat_lists.changed(pair.id, me.id)
         entries = [chat._replace(read_seq=chat.last_seq) if chat is here else chat for chat in entries]
     return pages.render(
-        "chat.html",
+        "chat/chat.html",
         status,
         me=me,
         pair=pair,

@@ -4,8 +4,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import text
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from web import db as database
 from web import metrics
+from web.data import postgres
 from web.site import Request
 
 
@@ -19,7 +19,7 @@ async def readyz(request: Request) -> Response:
         async with request.state.db() as db:
             await db.execute(text("SELECT 1"))
         postgresql = "ok"
-    except database.UNAVAILABLE:
+    except postgres.UNAVAILABLE:
         postgresql = "away"
     redis = "ok" if await request.state.store.ask(request.state.store.client.ping()) else "away"
     return JSONResponse({"postgresql": postgresql, "redis": redis}, 200 if postgresql == "ok" else 503)

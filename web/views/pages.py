@@ -8,11 +8,13 @@ from urllib.parse import quote, urlsplit
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from web import chats, fragments, sessions
-from web import db as database
-from web.chats import Entry
-from web.conversations import Pair
-from web.sessions import SignedIn
+from web import templates
+from web.accounts import sessions
+from web.accounts.sessions import SignedIn
+from web.chat import lists
+from web.chat.conversations import Pair
+from web.chat.lists import Entry
+from web.data import postgres
 from web.site import Connection, Request
 
 log = logging.getLogger(__name__)
@@ -27,7 +29,7 @@ MAX_BIGINT = 2**63 - 1
 
 
 def render(name: str, status_code: int = 200, **context: object) -> HTMLResponse:
-    return HTMLResponse(fragments.page(name, **context), status_code)
+    return HTMLResponse(templates.page(name, **context), status_code)
 
 
 def see_other(path: str) -> Response:
@@ -49,7 +51,7 @@ def signed_in_with_chats(view: SignedInWithChatsView) -> View:
 
     async def guarded(request: Request) -> Response:
         session_id = sessions.id_of(request.state.settings, request)
-        found = await chats.of_session(request.state.reader, session_id)
+        found = await lists.of_session(request.state.reader, session_id)
         return await view(request, *found) if found else _to_login_and_back(request)
 
     return guarded
@@ -124,6 +126,6 @@ async def on_error(_request: Request, _error: Exception) -> Response:
 
 HANDLERS: dict[Any, Any] = {
     HTTPException: on_http_error,
-    **dict.fromkeys(database.UNAVAILABLE, on_unavailable),
+    **dict.fromkeys(postgres.UNAVAILABLE, on_unavailable),
     Exception: on_error,
 }

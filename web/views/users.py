@@ -2,8 +2,8 @@
 
 from starlette.responses import Response
 
-from web import accounts
-from web.sessions import SignedIn
+from web.accounts import users
+from web.accounts.sessions import SignedIn
 from web.site import Request
 from web.views import pages
 
@@ -14,6 +14,6 @@ async def index(request: Request, me: SignedIn) -> Response:
     q = request.query_params.get("q", "").strip()[:64]
     after = request.query_params.get("after", "")[:64]
     async with request.state.db() as db:
-        people = await accounts.listed(db, q, after)
-    template = "_people.html" if pages.is_htmx(request) else "users.html"
-    return pages.render(template, me=me, q=q, people=people, full=len(people) == accounts.PAGE)
+        people = await users.listed(db, q, after)
+    template = "accounts/_people.html" if pages.is_htmx(request) else "accounts/users.html"
+    return pages.render(template, me=me, q=q, people=people, full=len(people) == users.PAGE)

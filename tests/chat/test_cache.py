@@ -1,0 +1,172 @@
+"""The cached lists: filled on a miss, appended after a commit, never stale, never needed (C1 to C3)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import psycopg
+import pytest
+import redis
+from markupsafe import Markup
+
+from tests import site as sites
+from tests.site import Person, eventually
+from web.chat import cache
+from web.chat.cache import Cache, Change, Latest
+from web.data import store
+
+T = TypeVar("T")
+
+
+def cached(valkey: redis.Redis) -> list[str] | None:
+    """The one cached list, with its head; None while there is none."""
+    keys = list(valkey.scan_iter("latest:*"))
+    assert len(keys) <= 1
+    return [str(item) for item in valkey.lrange(keys[0], 0, -1)] if keys else None
+
+
+def test_opening_a_chat_fills_the_list_and_a_message_is_appended(
+    alice: Person, bob: Person, valkey: redis.Redis
+) -> None:
+    alice.post("bob", "one")
+    assert cached(valkey) is None
+
+    bob.page("/chat/alice")
+    eventually(lambda: (cached(valkey) or [""])[0] == "1:1")
+
+    alice.post("bob", "two")
+    eventually(lambda: (cached(valkey) or [""])[0] == "2:2")
+    held = cached(valkey) or []
+    assert [body in item for body, item in zip(("one", "two"), held[1:], strict=True)] == [True, True]
+
+
+def test_the_page_is_read_from_redis_when_the_list_is_there(
+    alice: Person, bob: Person, valkey: redis.Redis, postgres: psycopg.Connection
+) -> None:
+    alice.post("bob", "as it was")
+    bob.page("/chat/alice")
+    postgres.execute("UPDATE messages SET body = 'changed behind the cache'")
+
+    assert bob.page("/chat/alice").bodies == ["as it was"]
+    valkey.flushdb()
+    # For a second a list that was loaded is given to whoever asks; then it is PostgreSQL's turn again.
+    eventually(lambda: bob.page("/chat/alice").bodies == ["changed behind the cache"])
+
+
+def test_a_list_that_missed_a_change_is_not_shown(
+    alice: Person, bob: Person, valkey: redis.Redis, postgres: psycopg.Connection
+) -> None:
+    alice.post("bob", "one")
+    bob.page("/chat/alice")
+    key = next(valkey.scan_iter("latest:*"))
+    older = valkey.lrange(key, 0, -1)
+    alice.post("bob", "two")
+    eventually(lambda: (cached(valkey) or [""])[0] == "2:2")
+
+    valkey.delete(key)
+    valkey.rpush(key, *older)
+
+    assert bob.page("/chat/alice").bodies == ["one", "two"]
+    eventually(lambda: (cached(valkey) or [""])[0] == "2:2")
+
+
+def test_a_cold_list_is_asked_for_twice_at_the_most_by_two_processes(
+    alice: Person, bob: Person, valkey: redis.Redis, postgres: psycopg.Connection
+) -> None:
+    alice.post("bob", "hello")
+
+    def fills() -> float:
+        text = alice.site.client().get("/metrics").text
+        return sum(
+            float(line.split()[-1]) for line in text.splitlines() if line.startswith('knock_cache_total{event="fill"')
+        )
+
+    before = fills()
+    browsers = [alice.site.client(bob.cookies) for _ in range(40)]
+    with ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(lambda browser: browser.get("/chat/alice").text, browsers))
+
+    assert all("hello" in answer for answer in answers)
+    assert 1 <= fills() - before <= 2
+
+
+def test_without_redis_the_site_works(environ: dict[str, str], clean: None) -> None:
+    with sites.running(environ, REDIS_URL="redis://127.0.0.1:1", WEB_PROCESSES="1") as site:
+        alice, bob = site.person("alice"), site.person("bob")
+        with alice.socket() as hers, bob.socket() as his:
+            for n in range(3):
+                hers.write("bob", f"number {n}")
+                assert hers.message().body == his.message().body == f"number {n}"
+        assert bob.page("/chat/alice").bodies == ["number 0", "number 1", "number 2"]
+        assert bob.page("/").chats == ["alice"]
+        assert site.client().get("/readyz").json() == {"postgresql": "ok", "redis": "away"}
+
+        with alice.socket() as hers:
+            alice.log_out()
+            assert hers.close_code(2) == 4401
+
+
+@pytest.fixture
+def lists(environ: dict[str, str], clean: None) -> Callable[[Callable[[Cache, store.Store], Awaitable[T]]], T]:
+    """Runs a coroutine with a cache on the tests' Valkey."""
+
+    def run(use: Callable[[Cache, store.Store], Awaitable[T]]) -> T:
+        async def connected() -> T:
+            async with store.connect(environ["REDIS_URL"]) as redis:
+                return await use(Cache(redis), redis)
+
+        return asyncio.run(connected())
+
+    return run
+
+
+def latest(version: int, count: int) -> Latest:
+    return Latest(version, version, [Markup(f"<li>{n}</li>") for n in range(version - count + 1, version + 1)])
+
+
+Lists = Callable[[Callable[[Cache, store.Store], Awaitable[None]]], None]
+
+
+def test_the_higher_version_wins_whoever_comes_last(lists: Lists) -> None:
+    async def use(cache: Cache, _: store.Store) -> None:
+        await cache.fill(7, latest(5, 5))
+        await cache.fill(7, latest(3, 3))
+
+        assert await cache.read(7, 5) == latest(5, 5)
+        assert await cache.read(7, 6) is None
+
+    lists(use)
+
+
+def test_at_most_fifty_are_kept_and_the_head_is_no_message(lists: Lists) -> None:
+    async def use(cached: Cache, redis: store.Store) -> None:
+        await cached.fill(7, latest(45, 45))
+        for version in range(46, 120):
+            pipeline = redis.client.pipeline(transaction=False)
+            cache.append(pipeline, [Change(7, version - 1, latest(version, 1))])
+            await pipeline.execute()
+
+            assert await cached.read(7, version) == latest(version, min(version, 50))
+
+    lists(use)
+
+
+def test_an_append_that_does_not_follow_drops_the_list_and_a_late_one_changes_nothing(lists: Lists) -> None:
+    async def use(cached: Cache, redis: store.Store) -> None:
+        async def append(before: int, after: Latest) -> None:
+            pipeline = redis.client.pipeline(transaction=False)
+            cache.append(pipeline, [Change(7, before, after)])
+            await pipeline.execute()
+
+        await append(4, latest(5, 1))
+        assert await cached.read(7, 5) is None  # nothing to append to
+
+        await cached.fill(7, latest(5, 5))
+        await append(3, latest(4, 1))
+        assert await cached.read(7, 5) == latest(5, 5)
+
+        await append(6, latest(7, 1))
+        assert await cached.read(7, 0) is None
+
+    lists(use)

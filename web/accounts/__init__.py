@@ -1,0 +1,1 @@
+"""Users, their passwords and sessions, and the forms and limits in front of them."""

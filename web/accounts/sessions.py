@@ -1,0 +1,152 @@
+"""Who is signed in: a signed cookie and the row behind it, so that Log out ends it on the server for good."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+from sqlalchemy import LargeBinary, Select, bindparam, delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+from web.data.models import Session, User
+from web.data.questions import Question, Reader
+from web.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """The signed-in user of this request or socket, and the session that says so."""
+
+    id: int
+    username: str
+    session_id: bytes
+    expires_at: datetime
+
+
+async def start(db: AsyncSession, settings: Settings, user: User, user_agent: str) -> str:
+    """Sign `user` in; their token becomes 1. Returns the cookie's value. The caller commits."""
+    secret = secrets.token_urlsafe(32)
+    now = datetime.now(UTC)
+    await db.execute(delete(Session).where(Session.expires_at < now))
+    db.add(
+        Session(
+            id=_row_id(secret),
+            user_id=user.id,
+            user_agent=user_agent[:200],
+            expires_at=now + timedelta(seconds=settings.session_max_age),
+        )
+    )
+    await db.execute(update(User).where(User.id == user.id).values(token=1))
+    return _signer(settings).dumps(secret)
+
+
+def held() -> Select[int, str, bytes, datetime]:
+    """The user and the session of parameter `session_id`, where that holds."""
+    return (
+        select(User.id, User.username, Session.id, Session.expires_at)
+        .join(User, User.id == Session.user_id)
+        .where(Session.id == bindparam("session_id", type_=LargeBinary), Session.expires_at > func.now())
+    )
+
+
+CURRENT = Question(held())
+
+
+async def current(reader: Reader, session_id: bytes | None) -> SignedIn | None:
+    """Whose session it is; None where it ended."""
+    rows = await reader.ask(CURRENT, session_id=session_id) if session_id else []
+    return SignedIn(*rows[0]) if rows else None
+
+
+def id_of(settings: Settings, connection: HTTPConnection[Any]) -> bytes | None:
+    """The id of the session that the cookie names; None without one, or where it is forged, or not of these days."""
+    signed = _signed(settings, connection.cookies.get(cookie_name(connection), ""))
+    if signed is None:
+        return None
+    age = (datetime.now(UTC) - signed.at).total_seconds()
+    return signed.session_id if 0 <= age <= settings.session_max_age else None
+
+
+async def log_out(db: AsyncSession, me: SignedIn) -> None:
+    """A click on Log out, the one thing that sets the token back to 0. The caller commits."""
+    await db.execute(delete(Session).where(Session.id == me.session_id))
+    await db.execute(update(User).where(User.id == me.id).values(token=0))
+
+
+async def listed(db: AsyncSession, me: SignedIn) -> list[Session]:
+    """The user's sessions that still hold, the newest first."""
+    query = select(Session).where(Session.user_id == me.id, Session.expires_at > func.now())
+    return list(await db.scalars(query.order_by(Session.created_at.desc())))
+
+
+async def end_others(db: AsyncSession, me: SignedIn) -> list[bytes]:
+    """End every session of the user but this one; the token stays. Returns the ended ids. The caller commits."""
+    query = delete(Session).where(Session.user_id == me.id, Session.id != me.session_id).returning(Session.id)
+    return list(await db.scalars(query))
+
+
+async def ended(db: AsyncSession, ids: list[bytes]) -> set[bytes]:
+    """Which of these session ids hold no longer."""
+    query = select(Session.id).where(Session.id.in_(ids), Session.expires_at > func.now())
+    return set(ids) - set(await db.scalars(query))
+
+
+def cookie_name(connection: HTTPConnection[Any]) -> str:
+    """Behind https the name binds the cookie to this very host (RFC 6265bis, section 4.1.3.2)."""
+    return "__Host-session" if _is_secure(connection) else "session"
+
+
+def set_cookie(response: Response, connection: HTTPConnection[Any], value: str, max_age: int) -> None:
+    response.set_cookie(
+        cookie_name(connection),
+        value,
+        max_age=max_age,
+        path="/",
+        secure=_is_secure(connection),
+        httponly=True,
+        samesite="lax",
+    )
+
+
+def delete_cookie(response: Response, connection: HTTPConnection[Any]) -> None:
+    response.delete_cookie(
+        cookie_name(connection), path="/", secure=_is_secure(connection), httponly=True, samesite="lax"
+    )
+
+
+def _is_secure(connection: HTTPConnection[Any]) -> bool:
+    return connection.scope["scheme"] in ("https", "wss")
+
+
+def _row_id(secret: str) -> bytes:
+    """What the row is found by: a copy of the table signs nobody in."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+class _Signed(NamedTuple):
+    """What a cookie says, and when it was signed."""
+
+    session_id: bytes
+    at: datetime
+
+
+# To verify a signature takes a twelfth of a page's time, and a page comes with the cookie of the page before.
+@lru_cache(4096)
+def _signed(settings: Settings, cookie: str) -> _Signed | None:
+    """None for what is no cookie of ours."""
+    try:
+        secret, at = _signer(settings).loads(cookie, return_timestamp=True)
+    except BadSignature:
+        return None
+    return _Signed(_row_id(secret), at)
+
+
+@lru_cache(1)
+def _signer(settings: Settings) -> URLSafeTimedSerializer:
+    # itsdangerous signs with the last key of the list; the settings name the newest first.
+    return URLSafeTimedSerializer(list(reversed(settings.secret_keys)), salt="knock.session")

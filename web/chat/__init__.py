@@ -1,0 +1,1 @@
+"""Conversations and their messages: written, cached, listed and rendered."""

@@ -1,0 +1,83 @@
+"""The HTML of messages and chats, and the swaps that put it into open pages.
+
+Every function returns text that begins with `<`, which htmx needs to tell a swap from control data.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from linkify_it import LinkifyIt
+from markupsafe import Markup, escape
+
+from web import templates
+from web.chat.conversations import Pair
+from web.chat.lists import Entry
+
+_links = LinkifyIt().add("ftp:", None).add("//", None)
+# linkify is slow even when it finds nothing, so test cheaply first.
+_may_have_links = re.compile(r"://|@|\.\w").search
+
+
+def message(pair: Pair, seq: int, version: int, author_id: int, nonce: str, body: str, created_at: datetime) -> Markup:
+    """A message, the same for every participant."""
+    return templates.macro("chat/_message.html", "message")(
+        pair.id,
+        seq,
+        version,
+        pair.person(author_id).username,
+        pair.side(author_id),
+        nonce,
+        linkify(body),
+        templates.time(created_at),
+    )
+
+
+def message_swap(pair: Pair, html: str) -> str:
+    """Puts messages in the order of `seq`, each one once."""
+    return f'<hx-upsert hx-target="#messages-{pair.id}" key="data-seq" sort>{html}</hx-upsert>'
+
+
+def chats_swap(entries: Iterable[Entry]) -> str:
+    """Puts chats in their places in the list, newest first."""
+    html = "".join(map(templates.macro("chat/_entry.html", "entry"), entries))
+    return f'<hx-upsert hx-target="#chats" key="data-order" sort="desc">{html}</hx-upsert>'
+
+
+def refusal(nonce: str, reason: str, retry: bool) -> str:
+    """The answer to a send that was refused."""
+    return templates.macro("chat/_refusal.html", "refusal")(nonce, reason, retry)
+
+
+def typing(pair: Pair, author_id: int) -> str:
+    """Somebody is typing; CSS fades it out."""
+    return templates.macro("chat/_typing.html", "typing")(pair.id, pair.person(author_id).username)
+
+
+def linkify(text: str) -> Markup:
+    """The text, escaped, with its http, https and mail addresses as links."""
+    found = _links.match(text) if _may_have_links(text) else None
+    if not found:
+        return escape(text)
+    pieces = []
+    end = 0
+    for link in found:
+        pieces.append(escape(text[end : link.index]))
+        anchor = Markup('<a href="{}" target="_blank" rel="noopener noreferrer nofollow">{}</a>')
+        pieces.append(anchor.format(link.url, link.raw))
+        end = link.last_index
+    pieces.append(escape(text[end:]))
+    return Markup("").join(pieces)
+
+
+def release() -> str:
+    """A digest of everything that decides what a message's HTML is: cached lists of another release are not shown."""
+    sources = [Path(__file__), Path(templates.__file__)]
+    sources += [templates.TEMPLATES / name for name in ("chat/_message.html", "_time.html")]
+    digest = hashlib.sha256(version("linkify-it-py").encode())
+    for source in sources:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:8]

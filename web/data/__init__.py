@@ -1,0 +1,1 @@
+"""PostgreSQL and Redis: connections, tables and prepared questions."""

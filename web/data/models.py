@@ -1,0 +1,212 @@
+"""The tables. The words are those of `docs/architecture.md`; the rules stand in the modules that keep them."""
+
+from datetime import datetime
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Computed,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy.orm import Mapped, mapped_column
+
+from web.data.postgres import Base
+
+Moment = DateTime(timezone=True)
+
+
+class User(Base):
+    """An account. `token` is the online token: 0 at first, 1 from login on, 0 again at a click on Log out."""
+
+    __tablename__ = "users"
+    __table_args__ = (
+        CheckConstraint("token IN (0, 1)", name="token"),
+        # One index finds a name whatever its case, finds names by their beginning, and gives the order of All users.
+        Index("uq_users_username", text('lower(username) COLLATE "C"'), unique=True),
+        Index("ix_users_search", "search", postgresql_using="gin"),
+        Index("ix_users_telegram_chat_id", "telegram_chat_id", postgresql_where=text("telegram_chat_id IS NOT NULL")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    username: Mapped[str] = mapped_column(Text)
+    password_hash: Mapped[str] = mapped_column(Text)
+    token: Mapped[int] = mapped_column(server_default=text("0"))
+    telegram_chat_id: Mapped[int | None] = mapped_column(BigInteger)
+    telegram_name: Mapped[str | None] = mapped_column(Text)
+    """How the linked Telegram account calls itself, for the settings page."""
+    telegram_problem: Mapped[str | None] = mapped_column(Text)
+    """Why Telegram was unlinked without the user's doing, in words; None once linked again."""
+    telegram_not_before: Mapped[datetime | None] = mapped_column(Moment)
+    """Telegram asked for silence towards this chat until then."""
+    notify_when_away: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_at: Mapped[datetime] = mapped_column(Moment, server_default=func.now())
+    search: Mapped[str] = mapped_column(TSVECTOR, Computed("username_search(username)", persisted=True), deferred=True)
+    """Every ending of the name, so that an indexed prefix match finds any part of it."""
+
+
+class Session(Base):
+    """A signed-in browser; the cookie holds the secret whose SHA-256 this row is found by."""
+
+    __tablename__ = "sessions"
+
+    id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    user_agent: Mapped[str] = mapped_column(Text, server_default="")
+    created_at: Mapped[datetime] = mapped_column(Moment, server_default=func.now())
+    expires_at: Mapped[datetime] = mapped_column(Moment, index=True)
+
+
+class Conversation(Base):
+    """Two participants and their messages; `version` rises by one with every change, `last_seq` with every message."""
+
+    __tablename__ = "conversations"
+    __table_args__ = (
+        UniqueConstraint("low_user_id", "high_user_id"),
+        CheckConstraint("low_user_id < high_user_id", name="pair"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    low_user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    high_user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    version: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    last_seq: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+
+
+class Participant(Base):
+    """A user in a conversation: how far they have read, and where the chat stands in their list."""
+
+    __tablename__ = "participants"
+    __table_args__ = (
+        Index(
+            "ix_participants_chats",
+            "user_id",
+            "active_at",
+            "conversation_id",
+            postgresql_where=text("active_at IS NOT NULL"),
+        ),
+    )
+
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    read_seq: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    active_at: Mapped[datetime | None] = mapped_column(Moment)
+    """When the newest message came; None while there is none."""
+
+
+class Message(Base):
+    """`seq` is its place in the conversation, 1, 2, 3 …; `version` that of its last change."""
+
+    __tablename__ = "messages"
+    __table_args__ = (
+        # Keyed by the conversation first, so that a distributed PostgreSQL can place the table by it.
+        UniqueConstraint("conversation_id", "author_id", "nonce"),
+        Index("ix_messages_version", "conversation_id", "version"),
+    )
+
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    version: Mapped[int] = mapped_column(BigInteger)
+    author_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    nonce: Mapped[str] = mapped_column(Text)
+    body: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(Moment)
+
+
+class Notification(Base):
+    """One row of the outbox: tell this user, on Telegram, of this conversation, and what became of it.
+
+    `state` goes from `pending` (due at `due_at`) through `sending` (claimed until `due_at`, in case its worker dies, or
+    to be tried again then) to `sent`, `cancelled` (no longer wanted) or `failed`.
+    """
+
+    __tablename__ = "notifications"
+    __table_args__ = (
+        CheckConstraint("state IN ('pending', 'sending', 'sent', 'cancelled', 'failed')", name="state"),
+        # A burst is one row: while it waits, the messages that follow need no row of their own.
+        Index(
+            "uq_notifications_pending",
+            "user_id",
+            "conversation_id",
+            unique=True,
+            postgresql_where=text("state = 'pending'"),
+        ),
+        Index("ix_notifications_due", "due_at", postgresql_where=text("state IN ('pending', 'sending')")),
+        # One card at a time: a row that is being told of keeps the next one of its conversation waiting.
+        Index(
+            "uq_notifications_sending",
+            "user_id",
+            "conversation_id",
+            unique=True,
+            postgresql_where=text("state = 'sending'"),
+        ),
+        Index(
+            "ix_notifications_card",
+            "user_id",
+            "conversation_id",
+            "id",
+            postgresql_where=text("card_id IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"))
+    state: Mapped[str] = mapped_column(Text, server_default="pending")
+    first_seq: Mapped[int] = mapped_column(BigInteger)
+    """The first message that it tells of."""
+    last_seq: Mapped[int | None] = mapped_column(BigInteger)
+    """The last message that Telegram was told of; None until it was."""
+    card_id: Mapped[int | None] = mapped_column(BigInteger)
+    """Telegram's id of the message that shows it; None once that is gone."""
+    card_at: Mapped[datetime | None] = mapped_column(Moment)
+    """When that card rang; an edit does not ring."""
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    problem: Mapped[str | None] = mapped_column(Text)
+    """Why it waits, was cancelled or failed, in words for the operator."""
+    created_at: Mapped[datetime] = mapped_column(Moment, server_default=func.now())
+    due_at: Mapped[datetime] = mapped_column(Moment, server_default=func.now())
+    told_at: Mapped[datetime | None] = mapped_column(Moment)
+
+
+class TelegramCode(Base):
+    """A link code of the settings page; the row is found by the code's SHA-256, and goes when it is used."""
+
+    __tablename__ = "telegram_codes"
+
+    id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    expires_at: Mapped[datetime] = mapped_column(Moment)
+
+
+class TelegramRequest(Base):
+    """A Telegram account that said `/start`: asked for a username, and, once it typed one, waiting for that user's yes.
+
+    `user_id` is None until a username was typed, and where nobody has that name.
+    """
+
+    __tablename__ = "telegram_requests"
+
+    chat_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    telegram_name: Mapped[str] = mapped_column(Text)
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    asked: Mapped[bool] = mapped_column(server_default=text("true"))
+    """Whether the bot waits for a username from this chat."""
+    created_at: Mapped[datetime] = mapped_column(Moment, server_default=func.now())
+
+
+class TelegramCursor(Base):
+    """The last update of a bot that was handled, kept in the transaction that handled it."""
+
+    __tablename__ = "telegram_cursors"
+
+    bot_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    update_id: Mapped[int] = mapped_column(BigInteger)

@@ -1,0 +1,1 @@
+"""Open sockets, and how frames reach those of every process."""

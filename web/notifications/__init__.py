@@ -1,0 +1,1 @@
+"""The outbox: whom to notify on Telegram, when, and what became of it."""

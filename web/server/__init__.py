@@ -1,0 +1,1 @@
+"""The processes that Knock runs as."""

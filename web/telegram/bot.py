@@ -1,0 +1,167 @@
+"""The bot, `python -m web.telegram.bot`: listens to Telegram and links users.
+
+It asks Telegram for updates by a loop of its own. Of each update, what it changes and the cursor that says it was
+handled are committed together, before the next question confirms it to Telegram; so a bot that is killed anywhere
+handles each update exactly once. Only the answer in words, which comes after the commit, may get lost.
+"""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from aiogram import Bot
+from aiogram.types import Message, Update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from web import log, settings
+from web.data import postgres
+from web.data.postgres import UNAVAILABLE, Sessions
+from web.settings import BadSetting, Settings
+from web.telegram import api, linking, polling, replies
+from web.telegram.errors import TelegramError
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+PAUSE = 1.0
+LONGEST_PAUSE = 30.0
+
+
+class Stopped(Exception):
+    """The process was told to end."""
+
+
+class Listener:
+    """One bot's loop."""
+
+    def __init__(self, bot: Bot, db: Sessions, site_url: str, stop: asyncio.Event) -> None:
+        self._bot = bot
+        self._db = db
+        self._site_url = site_url
+        self._stop = stop
+
+    async def listen(self, turn: polling.Turn) -> None:
+        """Handle what people write, for as long as it is this bot's turn. Raises Stopped, or what UNAVAILABLE says."""
+        after: int | None = None
+        pause = PAUSE
+        while True:
+            await turn.confirm()
+            try:
+                updates = await self._unless_stopped(api.updates(self._bot, after))
+                pause = PAUSE
+            except TelegramError as error:
+                logger.warning("No updates from Telegram: %s", error)
+                await self._unless_stopped(asyncio.sleep(error.retry_after or pause))
+                pause = min(pause * 2, LONGEST_PAUSE)
+                continue
+            # A bot that heard nothing for a week may be given lower numbers, so nothing is confirmed for longer than
+            # it takes: https://core.telegram.org/bots/api#update
+            after = updates[-1].update_id if updates else None
+            for update in updates:
+                if self._stop.is_set():
+                    raise Stopped
+                await self._handle(update)
+
+    async def _handle(self, update: Update) -> None:
+        """One update, once, whatever it is."""
+        reply = None
+        try:
+            async with self._db.begin() as db:
+                if await polling.is_new(db, self._bot.id, update.update_id):
+                    reply = await self._act(db, update.message)
+        except UNAVAILABLE:
+            raise
+        except Exception:
+            # It would come again for ever, and keep everything behind it waiting.
+            logger.exception("Update %d is left out", update.update_id)
+            async with self._db.begin() as db:
+                await polling.is_new(db, self._bot.id, update.update_id)
+        if reply and update.message:
+            try:
+                await api.send(self._bot, update.message.chat.id, reply)
+            except TelegramError as error:
+                logger.warning("An answer did not reach Telegram: %s", error)
+
+    async def _act(self, db: AsyncSession, message: Message | None) -> str | None:
+        """What a message changes; returns the answer to it."""
+        if message is None or message.chat.type != "private":
+            return None
+        chat_id = message.chat.id
+        command, _, argument = (message.text or "").replace("\0", "").strip().partition(" ")
+        if command == "/start" and argument:
+            username = await linking.use_code(db, argument.strip(), chat_id, _name(message))
+            return replies.linked(username) if username else replies.stale(self._site_url)
+        if command == "/start":
+            await linking.ask(db, chat_id, _name(message))
+            return replies.asked()
+        if command == "/stop":
+            await linking.stop(db, chat_id)
+            return replies.stopped()
+        if (
+            command
+            and not command.startswith("/")
+            and await linking.answer(db, chat_id, f"{command} {argument}".strip())
+        ):
+            return replies.requested(self._site_url)
+        return replies.help(self._site_url)
+
+    async def _unless_stopped(self, doing: Awaitable[T]) -> T:
+        task, stop = asyncio.ensure_future(doing), asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise Stopped
+            return task.result()
+        finally:
+            task.cancel()
+            stop.cancel()
+            await asyncio.gather(task, stop, return_exceptions=True)
+
+
+def _name(message: Message) -> str:
+    """How the account calls itself, for whoever is to recognise it on the site."""
+    person = message.from_user
+    if person is None:
+        return "unknown"
+    return f"{person.full_name} (@{person.username})" if person.username else person.full_name
+
+
+async def run(chosen: Settings, stop: asyncio.Event) -> None:
+    """Listen until `stop` is set; a lost PostgreSQL is waited for. Raises BadSetting."""
+    async with api.connect(chosen) as bot, postgres.connect(chosen) as engine:
+        listener = Listener(bot, postgres.sessions(engine), chosen.site_url, stop)
+        while not stop.is_set():
+            try:
+                async with polling.turn(engine, bot.id, stop) as turn:
+                    if turn is not None:
+                        await listener.listen(turn)
+            except Stopped:
+                return
+            except UNAVAILABLE as error:
+                logger.warning("PostgreSQL is away, and the bot waits for it: %s", error)
+                await polling.pause(stop, PAUSE)
+
+
+async def main() -> int:
+    chosen = settings.load()
+    log.configure(chosen)
+    if not chosen.telegram_bot_token:
+        logger.warning("TELEGRAM_BOT_TOKEN is not set, so there is no bot to run")
+        return 0
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    try:
+        await run(chosen, stop)
+    except BadSetting as error:
+        print(f"knock: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

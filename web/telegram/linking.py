@@ -1,0 +1,147 @@
+"""Linking a user to a Telegram account, so that nobody can link somebody else's.
+
+A code of the settings page proves who opened it: whoever sends it to the bot is linked. A username typed to the bot
+proves nothing, so it only asks: the user of that name, and nobody else, sees the request on the site and answers it.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from web.accounts import users
+from web.data.models import Notification, TelegramCode, TelegramRequest, User
+
+CODE_LIFE = timedelta(minutes=10)
+REQUEST_LIFE = timedelta(days=1)
+CODES = 5
+"""Codes of one user that hold at a time: the settings page makes one whenever it is looked at."""
+REQUESTS = 5
+"""Requests that a user is shown at a time, the newest."""
+
+
+async def make_code(db: AsyncSession, user_id: int) -> str:
+    """A new code of 192 random bits, in the alphabet of Telegram's start links. The caller commits."""
+    code = secrets.token_urlsafe(24)
+    db.add(TelegramCode(id=_row_id(code), user_id=user_id, expires_at=func.now() + CODE_LIFE))
+    await db.flush()
+    newest = select(TelegramCode.id).where(TelegramCode.user_id == user_id)
+    newest = newest.order_by(TelegramCode.expires_at.desc()).limit(CODES)
+    await db.execute(delete(TelegramCode).where(TelegramCode.user_id == user_id, TelegramCode.id.not_in(newest)))
+    await db.execute(delete(TelegramCode).where(TelegramCode.expires_at <= func.now()))
+    return code
+
+
+async def drop_codes(db: AsyncSession, user_id: int) -> None:
+    """None of the codes shown to the user so far works any longer. The caller commits."""
+    await db.execute(delete(TelegramCode).where(TelegramCode.user_id == user_id))
+
+
+async def use_code(db: AsyncSession, code: str, chat_id: int, name: str) -> str | None:
+    """Link the user who was shown this code to the chat. Returns the username; None for a code that does not hold."""
+    used = delete(TelegramCode).where(TelegramCode.id == _row_id(code), TelegramCode.expires_at > func.now())
+    user_id = await db.scalar(used.returning(TelegramCode.user_id))
+    if user_id is None:
+        return None
+    return await _link(db, user_id, chat_id, name)
+
+
+async def ask(db: AsyncSession, chat_id: int, name: str) -> None:
+    """The bot asks this chat for a username. The caller commits."""
+    await db.execute(delete(TelegramRequest).where(TelegramRequest.created_at <= func.now() - REQUEST_LIFE))
+    fresh = {"telegram_name": name, "user_id": None, "asked": True, "created_at": func.now()}
+    statement = insert(TelegramRequest).values(chat_id=chat_id, **fresh)
+    await db.execute(statement.on_conflict_do_update(index_elements=["chat_id"], set_=fresh))
+
+
+async def answer(db: AsyncSession, chat_id: int, username: str) -> bool:
+    """The chat typed a username. Whether it had been asked for one; not whether anybody has that name.
+
+    The caller commits.
+    """
+    # One statement, whether somebody has the name or not, so that not even the time it takes tells.
+    named = select(User.id).where(users.is_named(username)).scalar_subquery()
+    statement = (
+        update(TelegramRequest)
+        .where(
+            TelegramRequest.chat_id == chat_id,
+            TelegramRequest.asked,
+            TelegramRequest.created_at > func.now() - REQUEST_LIFE,
+        )
+        .values(user_id=named, asked=False, created_at=func.now())
+        .returning(TelegramRequest.chat_id)
+    )
+    return await db.scalar(statement) is not None
+
+
+async def requests(db: AsyncSession, user_id: int) -> Sequence[TelegramRequest]:
+    """Who asks for this user's notifications, the newest first."""
+    query = select(TelegramRequest).where(
+        TelegramRequest.user_id == user_id, TelegramRequest.created_at > func.now() - REQUEST_LIFE
+    )
+    return (await db.scalars(query.order_by(TelegramRequest.created_at.desc()).limit(REQUESTS))).all()
+
+
+async def confirm(db: AsyncSession, user_id: int, chat_id: int) -> bool:
+    """The user says yes to a request; False where it is not theirs, or too old. The caller commits."""
+    mine = (
+        delete(TelegramRequest)
+        .where(
+            TelegramRequest.chat_id == chat_id,
+            TelegramRequest.user_id == user_id,
+            TelegramRequest.created_at > func.now() - REQUEST_LIFE,
+        )
+        .returning(TelegramRequest.telegram_name)
+    )
+    name = await db.scalar(mine)
+    if name is None:
+        return False
+    await _link(db, user_id, chat_id, name)
+    return True
+
+
+async def refuse(db: AsyncSession, user_id: int, chat_id: int) -> None:
+    """The user says no to a request of theirs. The caller commits."""
+    mine = (TelegramRequest.chat_id == chat_id) & (TelegramRequest.user_id == user_id)
+    await db.execute(delete(TelegramRequest).where(mine))
+
+
+async def unlink(db: AsyncSession, user_id: int) -> None:
+    """The user wants no knocks any longer. The caller commits."""
+    await db.execute(update(User).where(User.id == user_id).values(_unlinked()))
+
+
+async def stop(db: AsyncSession, chat_id: int) -> None:
+    """The Telegram account wants no knocks any longer, and asks for none. The caller commits."""
+    await db.execute(update(User).where(User.telegram_chat_id == chat_id).values(_unlinked()))
+    await db.execute(delete(TelegramRequest).where(TelegramRequest.chat_id == chat_id))
+
+
+async def lose(db: AsyncSession, chat_id: int, problem: str) -> None:
+    """Telegram says that this chat is closed to us; who was linked to it sees that on the site. The caller commits."""
+    await db.execute(update(User).where(User.telegram_chat_id == chat_id).values(_unlinked(problem)))
+
+
+async def _link(db: AsyncSession, user_id: int, chat_id: int, name: str) -> str:
+    # The ids of cards count for the chat that they were sent to, and for no other.
+    shown = (Notification.user_id == user_id) & Notification.card_id.is_not(None)
+    await db.execute(update(Notification).where(shown).values(card_id=None))
+    await drop_codes(db, user_id)
+    linked = update(User).where(User.id == user_id)
+    linked = linked.values(
+        telegram_chat_id=chat_id, telegram_name=name, telegram_problem=None, telegram_not_before=None
+    )
+    return (await db.scalars(linked.returning(User.username))).one()
+
+
+def _unlinked(problem: str | None = None) -> dict[str, str | None]:
+    return {"telegram_chat_id": None, "telegram_name": None, "telegram_problem": problem, "telegram_not_before": None}
+
+
+def _row_id(code: str) -> bytes:
+    """What the row is found by: a copy of the table links nobody."""
+    return hashlib.sha256(code.encode()).digest()

@@ -1,0 +1,153 @@
+"""Telegram in the settings: the link and its QR code, requests to answer, a test, and when to be told."""
+
+import asyncio
+from secrets import token_hex
+from typing import Any
+
+import segno
+from dramatiq.errors import DramatiqError
+from markupsafe import Markup
+from redis.exceptions import RedisError
+from sqlalchemy import update
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Route
+
+from web import tasks
+from web.accounts.sessions import SignedIn
+from web.data.models import User
+from web.site import Request
+from web.telegram import bot_name, linking
+from web.views import pages
+
+SAID = {
+    "connected": "Telegram is connected.",
+    "refused": "That request is refused.",
+    "gone": "That request is no longer there. Ask again from Telegram.",
+    "unlinked": "Telegram is disconnected.",
+    "saved": "Saved.",
+    "sent": "Telegram took the test message. Have a look at your phone.",
+    "pause": "Telegram asks for a pause. Try again in a little while.",
+    "closed": "Telegram refused the test message, and is disconnected.",
+    "unheard": "The worker, which sends messages, did not answer. Try again in a moment.",
+    "failed": "Telegram did not take the test message. Try again in a moment.",
+}
+"""What became of a form, by the word that the address says it with."""
+
+
+async def telegram_section(request: Request, me: SignedIn) -> dict[str, Any]:
+    """What `_telegram.html` shows; makes a link code where there is something to link."""
+    token = request.state.settings.telegram_bot_token
+    name = await bot_name.find(request.state.store, token) if token else None
+    async with request.state.db() as db:
+        user = await db.get_one(User, me.id)
+        asking = await linking.requests(db, me.id)
+        link = ""
+        if name and user.telegram_chat_id is None:
+            link = f"https://t.me/{name}?start={await linking.make_code(db, me.id)}"
+            await db.commit()
+    return {
+        "telegram": {
+            "is_on": token is not None,
+            "user": user,
+            "bot": name,
+            "link": link,
+            "qr": _qr(link) if link else "",
+            "requests": asking,
+            "said": SAID.get(request.query_params.get("telegram", ""), ""),
+        }
+    }
+
+
+@pages.signed_in
+async def section(request: Request, me: SignedIn) -> Response:
+    """The section anew, once something changed since the page was shown: a link, or another number of requests."""
+    async with request.state.db() as db:
+        user = await db.get_one(User, me.id)
+        asking = await linking.requests(db, me.id)
+    if user.telegram_chat_id is None and len(asking) == (pages.number(request, "requests") or 0):
+        return Response(status_code=204)
+    return pages.render("telegram/_section.html", **await telegram_section(request, me))
+
+
+@pages.signed_in
+async def new_code(request: Request, me: SignedIn) -> Response:
+    """The links shown so far work no longer; the page shows a new one."""
+    async with request.state.db.begin() as db:
+        await linking.drop_codes(db, me.id)
+    return _back()
+
+
+@pages.signed_in
+async def unlink(request: Request, me: SignedIn) -> Response:
+    async with request.state.db.begin() as db:
+        await linking.unlink(db, me.id)
+    return _back("unlinked")
+
+
+@pages.signed_in
+async def connect(request: Request, me: SignedIn) -> Response:
+    async with request.state.db.begin() as db:
+        done = await linking.confirm(db, me.id, _chat_id(request))
+    return _back("connected" if done else "gone")
+
+
+@pages.signed_in
+async def refuse(request: Request, me: SignedIn) -> Response:
+    async with request.state.db.begin() as db:
+        await linking.refuse(db, me.id, _chat_id(request))
+    return _back("refused")
+
+
+@pages.signed_in
+async def notify(request: Request, me: SignedIn) -> Response:
+    """Whether to be told also while logged in, when no tab was live for two minutes."""
+    form = await request.form()
+    async with request.state.db.begin() as db:
+        chosen = update(User).where(User.id == me.id).values(notify_when_away="when_away" in form)
+        await db.execute(chosen)
+    return _back("saved")
+
+
+@pages.signed_in
+async def test(request: Request, me: SignedIn) -> Response:
+    """Have the worker send a message now, the way of every knock, and say what became of it."""
+    key = f"telegram-test:{token_hex(16)}"
+    try:
+        await asyncio.to_thread(tasks.send_test.send, me.id, key)
+    except (RedisError, DramatiqError, OSError):
+        return _back("unheard")
+    for _ in range(tasks.TEST_MS // 250):
+        await asyncio.sleep(0.25)
+        if said := await request.state.store.ask(request.state.store.client.get(key)):
+            return _back(str(said))
+    return _back("unheard")
+
+
+def _back(said: str = "") -> Response:
+    return pages.see_other(f"/settings?telegram={said}#telegram" if said else "/settings#telegram")
+
+
+def _chat_id(request: Request) -> int:
+    chat_id: int = request.path_params["chat_id"]
+    if chat_id > pages.MAX_BIGINT:
+        raise HTTPException(404)
+    return chat_id
+
+
+def _qr(link: str) -> Markup:
+    """The link as an SVG without styles; dark on light whatever the page's colours, since some phones read no other."""
+    code = segno.make(link, error="m", micro=False)
+    # Drawn by segno out of an address that we made: nothing of it was written by a user.
+    return Markup(code.svg_inline(scale=5, border=3, light="#fff", svgclass="qr", lineclass=None, title="QR code"))  # noqa: S704
+
+
+routes = [
+    Route("/settings/telegram", section),
+    Route("/settings/telegram/code", new_code, methods=["POST"]),
+    Route("/settings/telegram/unlink", unlink, methods=["POST"]),
+    Route("/settings/telegram/test", test, methods=["POST"]),
+    Route("/settings/telegram/requests/{chat_id:int}/connect", connect, methods=["POST"]),
+    Route("/settings/telegram/requests/{chat_id:int}/refuse", refuse, methods=["POST"]),
+    Route("/settings/notify", notify, methods=["POST"]),
+]
