@@ -11,8 +11,7 @@ from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from web.accounts import sessions, users
-from web.chat import conversations, insert, lists, messages
-from web.chat.conversations import Pair, Pairs
+from web.chat import conversations, history, insert, lists
 from web.chat.insert import Sent
 from web.data import postgres, questions
 from web.data.models import User
@@ -36,15 +35,15 @@ async def explained(settings: Settings) -> dict[str, str]:
     found: dict[str, str] = {}
     async with postgres.connect(settings) as engine, engine.connect() as connection:
         session = AsyncSession(bind=connection, expire_on_commit=False)
-        asks = Reader(engine)
-        async with asks.running():
-            me, pair = await _cast(session, Pairs(asks, postgres.sessions(engine)))
+        reader = Reader(engine)
+        async with reader.running():
+            me, here = await _cast(session, reader)
         for title, ask in IN_A_SESSION.items():
             for number, (statement, parameters) in enumerate(await _statements(connection, session, ask)):
                 found[f"{title}, {number + 1}" if number else title] = await _explain(connection, statement, parameters)
-        for title, (statement, parameters) in _reads(me, pair).items():
+        for title, (statement, parameters) in _reads(me, here).items():
             found[title] = await _explain(connection, statement, parameters, questions.PLAN)
-        for title, (statement, parameters) in _writes(me, pair).items():
+        for title, (statement, parameters) in _writes(me, here).items():
             found[title] = await _explain(connection, statement, parameters, insert.PLAN)
     return found
 
@@ -55,42 +54,42 @@ def scans(plan: str) -> bool:
     return any(re.search(rf"Seq Scan on {table}\b", plan) for table in LARGE) or max(thrown_away, default=0) > 1000
 
 
-def _reads(me: int, pair: Pair) -> dict[str, tuple[str, Any]]:
-    """The questions of web/reader.py."""
+def _reads(me: int, conversation_id: int) -> dict[str, tuple[str, Any]]:
+    """The questions of web/data/questions.py."""
     session = {"session_id": sha256(b"person0").digest()}
-    here = {"conversation_id": pair.id}
-    asked: dict[str, tuple[Question, dict[str, Any]]] = {
-        "latest messages": (messages.LATEST, here),
-        "older messages": (messages.BEFORE, {**here, "seq": 500}),
-        "what changed": (messages.AFTER, {**here, "version": 500}),
+    here = {"conversation_id": conversation_id}
+    asked: dict[str, tuple[Question[Any], dict[str, Any]]] = {
+        "latest messages": (history.LATEST, here),
+        "older messages": (history.BEFORE, {**here, "seq": 500}),
+        "what changed": (history.AFTER, {**here, "version": 500, "first_seq": 1}),
         "who is signed in": (sessions.CURRENT, session),
         "who is signed in, and their chats": (lists.OF_SESSION, session),
         "chat list": (lists.NEWEST, {"me": me}),
         "chat list, further on": (lists.FURTHER, {"me": me, "active_at": NOW, **here}),
-        "chats of lists": (lists.LINES, {"conversations": [pair.id], "users": [me]}),
+        "chats of lists": (lists.ENTRIES, {"conversations": [conversation_id], "users": [me]}),
         "the chat with somebody": (conversations.WITH, {"me": me, "name": "person1"}),
         "mark as read": (conversations.READ, {"me": me, **here, "version": 500}),
-        "how far it was read": (conversations.WHERE, {"me": me, **here}),
+        "how far it was read": (conversations.STATE, {"me": me, **here}),
     }
     return {title: (question.text, question.parameters | given) for title, (question, given) in asked.items()}
 
 
-def _writes(me: int, pair: Pair) -> dict[str, tuple[str, Any]]:
+def _writes(me: int, conversation_id: int) -> dict[str, tuple[str, Any]]:
     sent: Sent = {
-        "conversation_id": pair.id,
+        "conversation_id": conversation_id,
         "author_id": me,
-        "recipient_id": pair.other(me).id,
         "nonce": "a new nonce",
         "body": "text",
     }
     return {"writer: write": (insert.WRITE, insert.parameters([sent]))}
 
 
-async def _cast(session: AsyncSession, pairs: Pairs) -> tuple[int, Pair]:
+async def _cast(session: AsyncSession, reader: Reader) -> tuple[int, int]:
+    """A user and a conversation of theirs, by their ids."""
     me = (await session.scalars(select(User.id).where(users.is_named("person0")))).one()
-    pair = await pairs.find(me, "person1")
-    assert pair is not None
-    return me, pair
+    [found] = await reader.fetch(conversations.WITH, me=me, name="person1")
+    assert found.conversation_id is not None
+    return me, found.conversation_id
 
 
 async def _statements(

@@ -75,9 +75,16 @@ text?.addEventListener("keydown", (event) => {
 $("#typing")?.addEventListener("htmx:ws:before:message:outgoing", (event) => text.value || event.preventDefault());
 
 document.addEventListener("htmx:before:swap", ({ detail: { ctx, tasks } }) => {
-  if (log) log.ariaLive = ctx.sourceElement?.closest(".history .more") ? "off" : "polite"; // what is old did not arrive
+  const isOlder = Boolean(ctx.sourceElement?.closest(".history .more"));
+  if (log) log.ariaLive = isOlder ? "off" : "polite"; // what is old did not arrive
   for (const arriving of tasks.flatMap(({ fragment }) => [...fragment.querySelectorAll("[id][data-version]")])) {
     const held = document.getElementById(arriving.id);
+    arriving.toggleAttribute("data-mine", arriving.dataset.author === body.dataset.me);
+    // A change of a message that is older than those on the page would stand above a gap.
+    if (!held && !isOlder && Number(arriving.dataset.seq) < Number($("#first")?.value)) {
+      arriving.remove();
+      continue;
+    }
     if (arriving.dataset.author === to?.value) $(".typing")?.replaceChildren();
     // What is older than what the page holds changes nothing.
     if (Number(held?.dataset.version) > Number(arriving.dataset.version)) arriving.remove();

@@ -236,8 +236,8 @@ class Tab:
             self._arrived = messages(self.frame(max(0.0, deadline - time.monotonic())))
         return self._arrived.pop(0)
 
-    def line(self, patience: float = PATIENCE) -> Tag:
-        """The next line of the chat list; frames that bring none are passed over."""
+    def entry(self, patience: float = PATIENCE) -> Tag:
+        """The next entry of the chat list; frames that bring none are passed over."""
         deadline = time.monotonic() + patience
         while True:
             if found := self.frame(max(0.0, deadline - time.monotonic())).select("[id^=chat-]"):

@@ -1,4 +1,4 @@
-"""The parts that one web process is made of: opened when it starts, found at `request.state`, closed when it ends."""
+"""The parts that a web process is made of: opened when it starts, found at `request.state`, closed when it ends."""
 
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -7,11 +7,17 @@ from typing import Any
 
 from starlette import datastructures, requests, websockets
 
+from web import tasks
 from web.accounts.limiter import Limiter
+from web.accounts.pace import Pace
+from web.accounts.sessions import Endings
+from web.chat import cache
 from web.chat.cache import Cache
-from web.chat.conversations import Pairs
-from web.chat.list_updates import ChatLists
-from web.chat.messages import Latests
+from web.chat.changes import Announcer
+from web.chat.conversations import Conversations
+from web.chat.history import Latests
+from web.chat.list_updates import ListUpdates
+from web.chat.messages import Messages
 from web.chat.writer import Writer
 from web.data import postgres, store
 from web.data.questions import Reader
@@ -25,16 +31,18 @@ class Site(datastructures.State):
     """One web process."""
 
     settings: Settings
-    db: postgres.Sessions
+    db: postgres.Database
     reader: Reader
     store: Store
-    pairs: Pairs
-    latests: Latests
-    relay: Relay
     hub: Hub
-    chat_lists: ChatLists
-    writer: Writer
+    endings: Endings
     limiter: Limiter
+    pace: Pace
+    conversations: Conversations
+    latests: Latests
+    list_updates: ListUpdates
+    announcer: Announcer
+    messages: Messages
 
 
 Request = requests.Request[Site]
@@ -48,24 +56,31 @@ async def running(settings: Settings) -> AsyncIterator[Mapping[str, Any]]:
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(postgres.connect(settings))
         redis = await stack.enter_async_context(store.connect(settings.redis_url))
-        db = postgres.sessions(engine)
+        db = postgres.database(engine)
         reader = Reader(engine)
-        relay = Relay(redis, missed=AFTER_CRASH in os.environ)
+        relay = Relay[cache.Change](
+            redis, update_lists=cache.update, enqueue=tasks.enqueue, missed=AFTER_CRASH in os.environ
+        )
         hub = Hub(redis, relay, db)
-        chat_lists = ChatLists(reader, hub)
-        writer = Writer(engine, hub, chat_lists, relay)
-        for part in (reader, relay, hub, chat_lists, writer):
+        list_updates = ListUpdates(reader, hub)
+        announcer = Announcer(hub, list_updates, relay)
+        writer = Writer(engine, announcer, relay.enqueue)
+        conversations = Conversations(reader, db, hub)
+        pace = Pace(settings.socket_rate)
+        for part in (reader, relay, hub, list_updates, writer):
             await stack.enter_async_context(part.running())
         yield {
             "settings": settings,
             "db": db,
             "reader": reader,
             "store": redis,
-            "pairs": Pairs(reader, db),
-            "latests": Latests(reader, Cache(redis)),
-            "relay": relay,
             "hub": hub,
-            "chat_lists": chat_lists,
-            "writer": writer,
+            "endings": Endings(hub.end_sessions),
             "limiter": Limiter(redis.client.connection_pool),
+            "pace": pace,
+            "conversations": conversations,
+            "latests": Latests(reader, Cache(redis)),
+            "list_updates": list_updates,
+            "announcer": announcer,
+            "messages": Messages(conversations, writer, pace),
         }

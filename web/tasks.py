@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import dramatiq
 from dramatiq.asyncio import async_to_sync
 from dramatiq.brokers.redis import RedisBroker
+from dramatiq.errors import DramatiqError
 from dramatiq.middleware import AgeLimit, AsyncIO, Middleware, TimeLimit
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -31,7 +32,7 @@ from web.settings import BadSetting
 from web.telegram import bot_name
 
 if TYPE_CHECKING:
-    from web.notifications.delivery import Teller
+    from web.notifications.sending import Sender
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ _resting_until = 0.0
 def enqueue(ids: Sequence[int]) -> None:
     """Hand notifications to the worker. Blocks, for three seconds at the most: to be called in a thread.
 
-    Raises RedisError or OSError where Redis is away; the sweep finds the rows then.
+    Raises OSError if Redis is away; the sweep finds the rows then.
     """
     global _resting_until
     started = time.monotonic()
@@ -58,12 +59,12 @@ def enqueue(ids: Sequence[int]) -> None:
         raise ConnectionError("Redis did not answer a moment ago")
     try:
         for notification_id in ids:
-            tell.send(notification_id)
+            send_notification.send(notification_id)
             if time.monotonic() - started > ENQUEUE_SECONDS:
                 raise TimeoutError(f"Redis took more than {ENQUEUE_SECONDS:.0f} seconds")
-    except (RedisError, OSError):
+    except (RedisError, DramatiqError, OSError) as error:
         _resting_until = time.monotonic() + REST_SECONDS
-        raise
+        raise ConnectionError(str(error)) from error
 
 
 class _LazyRedis:
@@ -87,7 +88,7 @@ def _redis() -> Redis:
 class _Parts(Middleware):
     """What the actors need: made on the worker's event loop before the first task, given back after the last."""
 
-    teller: "Teller"
+    sender: "Sender"
 
     def __init__(self) -> None:
         self._stack = AsyncExitStack()
@@ -102,21 +103,21 @@ class _Parts(Middleware):
         async_to_sync(self._stack.aclose)()
 
     async def _open(self) -> None:
-        from web.notifications import delivery
+        from web.notifications import sending
         from web.telegram import api
 
         chosen = settings.load()
         log.configure(chosen)
         engine = await self._stack.enter_async_context(postgres.connect(chosen))
         redis = (await self._stack.enter_async_context(store.connect(chosen.redis_url))).client
-        sessions = postgres.sessions(engine)
+        sessions = postgres.database(engine)
         bot = None
         if token := chosen.telegram_bot_token:
             bot = await self._stack.enter_async_context(api.connect(chosen))
             self._keep_doing(bot_name.publish_forever(redis, token, partial(api.username, bot)))
         else:
             logger.warning("TELEGRAM_BOT_TOKEN is not set, so nobody is told on Telegram")
-        self.teller = delivery.Teller(sessions, redis, bot, chosen.site_url)
+        self.sender = sending.Sender(sessions, redis, bot, chosen.site_url)
         self._keep_doing(sweep.forever(sessions, redis, enqueue))
 
     def _keep_doing(self, work: Coroutine[Any, Any, None]) -> None:
@@ -138,16 +139,16 @@ dramatiq.set_broker(broker)
 
 
 @dramatiq.actor(broker=broker, queue_name="telegram", max_age=TASK_MS)
-async def tell(notification_id: int) -> None:
+async def send_notification(notification_id: int) -> None:
     """Tell a user, on Telegram, of a conversation: the outbox's row says whom and of what."""
     try:
-        await _parts.teller.tell(notification_id)
-    except postgres.UNAVAILABLE as error:
+        await _parts.sender.send(notification_id)
+    except postgres.DATABASE_AWAY as error:
         logger.warning("PostgreSQL is away, so notification %d waits for the sweep: %s", notification_id, error)
 
 
 @dramatiq.actor(broker=broker, queue_name="telegram", max_age=TEST_MS)
 async def send_test(user_id: int, answer_key: str) -> None:
     """Send the message of the settings page's button, and leave in Redis, for the page, what became of it."""
-    said = await _parts.teller.test(user_id)
-    await _parts.teller.redis.set(answer_key, said, ex=TEST_MS // 1000)
+    said = await _parts.sender.test(user_id)
+    await _parts.sender.redis.set(answer_key, said, ex=TEST_MS // 1000)

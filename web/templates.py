@@ -20,9 +20,9 @@ HTMX = ROOT / "node_modules" / "htmx.org" / "dist"
 STATIC = ROOT / "static"
 
 
-def page(name: str, **context: object) -> str:
-    """A template as text."""
-    return environment.get_template(name).render(context)
+def page(template: str, /, **context: object) -> str:
+    """A whole template."""
+    return environment.get_template(template).render(context)
 
 
 @cache

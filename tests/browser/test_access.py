@@ -99,7 +99,7 @@ def test_the_page_can_be_used_by_keyboard_alone(window: Windows, alice: Person, 
         if page.evaluate("document.activeElement.closest('#chats') !== null"):
             break
     bob.post("alice", "hello again")
-    expect(page.locator("#chats .line")).to_have_text("hello again")
+    expect(page.locator("#chats .preview")).to_have_text("hello again")
     assert page.evaluate("document.activeElement.closest('#chats') !== null"), "the arrival took the focus away"
     page.keyboard.press("Enter")
 

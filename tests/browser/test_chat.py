@@ -46,13 +46,13 @@ def test_two_people_register_find_each_other_and_chat(window: Windows) -> None:
 
     expect(alice.locator(".message-body")).to_have_text("Hello Bob <i>!</i>")
     expect(alice.get_by_label("Message to")).to_have_value("")
-    expect(bob.locator("#chats .line")).to_have_text("Hello Bob <i>!</i>")
+    expect(bob.locator("#chats .preview")).to_have_text("Hello Bob <i>!</i>")
     assert bob.title().startswith("(1)")
     bob.locator("#chats a").click()
     connected(bob)
     write(bob, "Hello Alice")
     expect(alice.locator(".message-body")).to_have_text(["Hello Bob <i>!</i>", "Hello Alice"])
-    expect(alice.locator("#chats .line")).to_have_text("Hello Alice")
+    expect(alice.locator("#chats .preview")).to_have_text("Hello Alice")
 
 
 def test_two_tabs_of_one_person_stay_alike(window: Windows, alice: Person, bob: Person) -> None:

@@ -144,7 +144,7 @@ def test_at_most_fifty_are_kept_and_the_head_is_no_message(lists: Lists) -> None
         await cached.fill(7, latest(45, 45))
         for version in range(46, 120):
             pipeline = redis.client.pipeline(transaction=False)
-            cache.append(pipeline, [Change(7, version - 1, latest(version, 1))])
+            cache.update(pipeline, [appended(version)])
             await pipeline.execute()
 
             assert await cached.read(7, version) == latest(version, min(version, 50))
@@ -152,21 +152,54 @@ def test_at_most_fifty_are_kept_and_the_head_is_no_message(lists: Lists) -> None
     lists(use)
 
 
-def test_an_append_that_does_not_follow_drops_the_list_and_a_late_one_changes_nothing(lists: Lists) -> None:
+def test_a_change_that_does_not_follow_drops_the_list_and_a_late_one_changes_nothing(lists: Lists) -> None:
     async def use(cached: Cache, redis: store.Store) -> None:
-        async def append(before: int, after: Latest) -> None:
-            pipeline = redis.client.pipeline(transaction=False)
-            cache.append(pipeline, [Change(7, before, after)])
-            await pipeline.execute()
-
-        await append(4, latest(5, 1))
+        await change(redis, appended(5))
         assert await cached.read(7, 5) is None  # nothing to append to
 
         await cached.fill(7, latest(5, 5))
-        await append(3, latest(4, 1))
+        await change(redis, appended(4))
         assert await cached.read(7, 5) == latest(5, 5)
 
-        await append(6, latest(7, 1))
+        await change(redis, appended(7))
         assert await cached.read(7, 0) is None
 
     lists(use)
+
+
+def test_a_changed_message_is_replaced_in_its_place(lists: Lists) -> None:
+    async def use(cached: Cache, redis: store.Store) -> None:
+        await cached.fill(7, latest(3, 3))
+
+        await change(redis, Change(7, 3, 4, 3, [(2, "<li>2, edited</li>")]))
+
+        assert await cached.read(7, 4) == Latest(4, 3, ["<li>1</li>", "<li>2, edited</li>", "<li>3</li>"])
+        await change(redis, Change(7, 4, 5, 4, [(4, "<li>4</li>")]))
+        assert await cached.read(7, 5) == Latest(5, 4, ["<li>1</li>", "<li>2, edited</li>", "<li>3</li>", "<li>4</li>"])
+
+    lists(use)
+
+
+def test_of_a_message_that_is_older_than_the_list_only_the_version_is_kept(lists: Lists) -> None:
+    async def use(cached: Cache, redis: store.Store) -> None:
+        await cached.fill(7, latest(60, 50))
+
+        await change(redis, Change(7, 60, 61, 60, [(10, "<li>10, edited</li>")]))
+        assert await cached.read(7, 61) == latest(60, 50)._replace(version=61)
+
+        await change(redis, Change(7, 61, 62, 60, [(11, "<li>11, edited</li>")]))
+        found = await cached.read(7, 62)
+        assert found is not None
+        assert list(found.messages[:2]) == ["<li>11, edited</li>", "<li>12</li>"]
+
+    lists(use)
+
+
+def appended(version: int) -> Change:
+    return Change(7, version - 1, version, version, [(version, f"<li>{version}</li>")])
+
+
+async def change(redis: store.Store, it: Change) -> None:
+    pipeline = redis.client.pipeline(transaction=False)
+    cache.update(pipeline, [it])
+    await pipeline.execute()

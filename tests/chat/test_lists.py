@@ -1,4 +1,4 @@
-"""The lines of the chat list, as open pages are told of them."""
+"""The entries of the chat list, as open pages are told of them."""
 
 from contextlib import suppress
 
@@ -13,14 +13,14 @@ from tests.site import Person, Site, Tab
 def test_reading_clears_the_count_in_every_tab_of_the_reader_only(alice: Person, bob: Person) -> None:
     with alice.socket() as hers, bob.socket() as his, bob.socket() as his_other:
         hers.write("bob", "hello")
-        assert his.line().select(".unread")
-        assert his_other.line().select(".unread")
-        assert hers.line()
+        assert his.entry().select(".unread")
+        assert his_other.entry().select(".unread")
+        assert hers.entry()
 
         his.send(action="read", to="alice", version="1")
 
         for tab in (his, his_other):
-            assert not tab.line().select(".unread")
+            assert not tab.entry().select(".unread")
         assert hers.hears_nothing_for(0.3)
     assert not bob.page("/").html.select(".unread")
 
@@ -28,24 +28,24 @@ def test_reading_clears_the_count_in_every_tab_of_the_reader_only(alice: Person,
 def test_opening_the_chat_clears_the_count_in_other_tabs(alice: Person, bob: Person) -> None:
     with bob.socket() as his:
         alice.post("bob", "hello")
-        assert his.line().select(".unread")
+        assert his.entry().select(".unread")
 
         bob.page("/chat/alice")
 
-        assert not his.line().select(".unread")
+        assert not his.entry().select(".unread")
 
 
 def test_a_burst_moves_the_chat_in_the_list_once_and_then_once_more(alice: Person, bob: Person) -> None:
     with alice.socket() as hers, bob.socket() as his:
         hers.write("bob", "Line 1")
-        assert "Line 1" in his.line().get_text()
+        assert "Line 1" in his.entry().get_text()
 
         for number in range(2, 9):
             hers.write("bob", f"Line {number}")
 
-        line = his.line()
-        assert "Line 8" in line.get_text()
-        assert line.select(".unread")[0].get_text() == "8 unread"
+        entry = his.entry()
+        assert "Line 8" in entry.get_text()
+        assert entry.select(".unread")[0].get_text() == "8 unread"
         assert his.hears_nothing_for(0.5)
 
 
@@ -80,17 +80,17 @@ def test_a_count_that_was_read_meanwhile_does_not_come_back(alice: Person, bob: 
             assert his.message().seq == number
             his.send(action="read", to="alice", version=str(number))
 
-        lines = []
+        entries = []
         with suppress(TimeoutError):
-            while line := his.line(patience=1):
-                lines.append(line)
+            while entry := his.entry(patience=1):
+                entries.append(entry)
 
-    def version(line: Tag) -> int:
-        return int(str(line["data-version"]))
+    def version(entry: Tag) -> int:
+        return int(str(entry["data-version"]))
 
-    read = [version(line) for line in lines if not line.select(".unread")]
+    read = [version(entry) for entry in entries if not entry.select(".unread")]
     assert max(read) == 3 + 3  # three messages, and all of them read
-    assert all(version(line) < max(read) for line in lines if line.select(".unread"))
+    assert all(version(entry) < max(read) for entry in entries if entry.select(".unread"))
 
 
 def test_a_line_that_could_not_be_read_follows_when_postgresql_is_back(
@@ -100,7 +100,7 @@ def test_a_line_that_could_not_be_read_follows_when_postgresql_is_back(
     with alice.socket() as hers, bob.socket() as his, psycopg.connect(postgres.info.dsn, dbname="template1") as outside:
         outside.autocommit = True
         hers.write("bob", "one")
-        assert his.line()
+        assert his.entry()
         hers.write("bob", "two")
         assert his.message().seq == 2  # its line waits a moment
 
@@ -111,7 +111,7 @@ def test_a_line_that_could_not_be_read_follows_when_postgresql_is_back(
         finally:
             outside.execute(f'ALTER DATABASE "{database}" ALLOW_CONNECTIONS true')
 
-        assert "two" in his.line().get_text()
+        assert "two" in his.entry().get_text()
 
 
 @pytest.fixture
@@ -131,5 +131,5 @@ def _hear_lines(tab: Tab, names: list[str], body: str) -> None:
     """Wait until the line of each chat shows this body."""
     shown: dict[str, bool] = {}
     while sum(shown.values()) < len(names):
-        for line in tab.frame().select("[id^=chat-]"):
-            shown[str(line["id"])] = body in line.get_text()
+        for entry in tab.frame().select("[id^=chat-]"):
+            shown[str(entry["id"])] = body in entry.get_text()

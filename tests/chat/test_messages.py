@@ -39,8 +39,8 @@ def test_the_chat_list_has_who_one_has_a_dialog_with_newest_first(alice: Person,
 
     bob.post("alice", "third")
     assert alice.page("/").chats == ["bob", "charlie"]
-    assert alice.page("/").one("#chats li:first-child .line").get_text() == "third"
-    assert bob.page("/").one("#chats .line").get_text() == "You: third"
+    assert alice.page("/").one("#chats li:first-child .preview").get_text() == "third"
+    assert bob.page("/").one("#chats .preview").get_text() == "You: third"
 
 
 def test_unread_messages_are_counted_until_the_chat_is_opened(alice: Person, bob: Person) -> None:
@@ -244,7 +244,8 @@ def test_the_chat_list_comes_in_pages(site: Site, alice: Person, postgres: psyco
         " SELECT (SELECT id FROM users WHERE username = 'alice'), id, 1, 1 FROM users WHERE username != 'alice'"
     )
     postgres.execute(
-        "INSERT INTO participants SELECT id, low_user_id, 0, now() - id * interval '1 minute' FROM conversations"
+        "INSERT INTO participants SELECT id, unnest(ARRAY[low_user_id, high_user_id]), 0, now() - id * interval '1 minute'"
+        " FROM conversations"
     )
     postgres.execute("INSERT INTO messages SELECT id, 1, 1, high_user_id, 'n', 'hello', now() FROM conversations")
 

@@ -16,9 +16,9 @@ from tests.faults.parts import Parts
 from tests.faults.scenario import loaded
 from web import settings
 from web import site as sites
-from web.chat import messages
+from web.chat import history
 from web.chat.cache import LENGTH
-from web.chat.conversations import Pair
+from web.chat.conversations import Conversation
 
 ROWS = """
     SELECT seq, version, username, nonce, body FROM messages JOIN users ON users.id = author_id
@@ -56,9 +56,9 @@ class SlowReader:
             people = await parts.people(2 * self.at_once)
             races = []
             for low, high in zip(people[::2], people[1::2], strict=True):
-                pair = await one["pairs"].find(low.id, high.username)
-                assert pair is not None
-                races.append(self._race(pair, one, other))
+                conversation = await one["conversations"].find(low.id, high.username)
+                assert conversation is not None
+                races.append(self._race(conversation, one, other))
             found = [sum(column) for column in zip(*await asyncio.gather(*races), strict=True)]
             return [
                 told("pairs", found[0]),
@@ -68,27 +68,28 @@ class SlowReader:
                 told("cached lists checked at the end", len(list(parts.valkey.scan_iter("latest:*")))),
             ]
 
-    async def _race(self, pair: Pair, one: Any, other: Any) -> tuple[int, int, int]:
+    async def _race(self, conversation: Conversation, one: Any, other: Any) -> tuple[int, int, int]:
         """The writer is at one process, the readers at another."""
         differing = filled = 0
+        author, reader = conversation.people
         pairs = self.pairs // self.at_once
         for _ in range(pairs):
-            writing = one["writer"].write(pair, pair.low.id, token_hex(4), token_hex(8))
-            reading = asyncio.create_task(self._read_slowly(pair, other))
+            writing = await one["messages"].post(author.id, reader.username, token_hex(4), token_hex(8))
+            reading = asyncio.create_task(self._read_slowly(conversation, other))
             posted = await writing
-            shown = await other["latests"].of(pair, posted.version)
-            kept = await messages.load_latest(other["reader"], pair)
+            shown = await other["latests"].of(conversation, posted.message.version)
+            kept = await history.load_latest(other["reader"], conversation)
             if (shown.version, list(shown.messages)) != (kept.version, list(kept.messages)):
                 differing += 1
             filled += await reading
         return pairs, differing, filled
 
-    async def _read_slowly(self, pair: Pair, other: Any) -> bool:
+    async def _read_slowly(self, conversation: Conversation, other: Any) -> bool:
         """Read the list in PostgreSQL, and put it into the cache when the writer may have been faster."""
-        latest = await messages.load_latest(other["reader"], pair)
+        latest = await history.load_latest(other["reader"], conversation)
         await asyncio.sleep(random.uniform(0, 0.01))
-        await other["latests"]._cached.fill(pair.id, latest)
-        found = await other["latests"]._cached.read(pair.id, latest.version)
+        await other["latests"]._cached.fill(conversation.id, latest)
+        found = await other["latests"]._cached.read(conversation.id, latest.version)
         return found is not None and found.version == latest.version
 
 

@@ -36,6 +36,7 @@ _MESSAGE = re.compile(r'<li id="message-\d+-\d+"([^>]*)>(.*?)</li>', re.DOTALL)
 _ATTRIBUTE = re.compile(r'data-(seq|version|author|nonce)="([^"]*)"')
 _BODY = re.compile(r'<(\w+)[^>]*\bclass="message-body"[^>]*>(.*?)</\1>', re.DOTALL)
 _CURSOR = re.compile(r'id="cursor"[^>]*value="(\d+)"')
+_FIRST = re.compile(r'id="first"[^>]*value="(\d+)"')
 _REFUSED = re.compile(r'class="send-refused" data-nonce="([^"]*)"( data-retry)?')
 
 
@@ -72,7 +73,7 @@ class Page:
     shown: dict[int, Shown] = field(default_factory=dict)
     cursor: int = 0
     first_seq: int = 1
-    """Of the messages that it was loaded with."""
+    """From here on the page shows all messages."""
     outbox: dict[str, Written] = field(default_factory=dict)
     written: dict[str, float] = field(default_factory=dict)
     """Moments at which each nonce was written here."""
@@ -109,7 +110,6 @@ class Page:
         async with self.http.get(f"{self.url}/chat/{self.to}", headers=self._headers) as answer:
             answer.raise_for_status()
             self.take(await answer.text())
-        self.first_seq = min(self.shown, default=1)
 
     @asynccontextmanager
     async def live(self) -> AsyncIterator["Page"]:
@@ -206,7 +206,7 @@ class Page:
         """At every open, in as many pages as it takes; the chat list likewise."""
         lists = asyncio.create_task(self.fetch("/"))
         while True:
-            path = f"/chat/{self.to}/messages?after={self.cursor}"
+            path = f"/chat/{self.to}/messages?after={self.cursor}&first={self.first_seq}"
             answer = await self.fetch(path)
             if answer is None:
                 await asyncio.sleep(AGAIN)
@@ -272,8 +272,12 @@ class Page:
 
     def take(self, text: str) -> None:
         """Put on the page what the server rendered."""
+        if first := _FIRST.search(text):
+            self.first_seq = int(first[1])
         for shown in messages(text):
             held = self.shown.get(shown.seq)
+            if held is None and shown.seq < self.first_seq:
+                continue  # it would stand above a gap
             if held is None or held.version <= shown.version:
                 self.shown[shown.seq] = shown
                 self.arrived.setdefault(shown.nonce, time.monotonic())

@@ -89,7 +89,7 @@ class Parts:
         chosen = settings.read({**self.environ, "PORT": "8000"})
         prefix = secrets.token_hex(4)
         found = []
-        async with postgres.connect(chosen) as engine, postgres.sessions(engine)() as db:
+        async with postgres.connect(chosen) as engine, postgres.database(engine)() as db:
             for number in range(count):
                 user = User(username=f"{prefix}-{number}", password_hash="none")
                 db.add(user)
@@ -102,7 +102,7 @@ class Parts:
     async def link_codes(self, people: Sequence[Somebody]) -> dict[int, str]:
         """The code that the settings page shows to each of them, by their id."""
         chosen = settings.read({**self.environ, "PORT": "8000"})
-        async with postgres.connect(chosen) as engine, postgres.sessions(engine).begin() as db:
+        async with postgres.connect(chosen) as engine, postgres.database(engine).begin() as db:
             return {person.id: await linking.make_code(db, person.id) for person in people}
 
     async def absent(self, count: int) -> list[tuple[Somebody, int]]:

@@ -146,7 +146,7 @@ def test_every_order_ends_in_the_same_list(chat: Chat) -> None:
             async def mark() -> int:
                 reader, me = chat.processes[0]["reader"], self.people[side].id
                 await conversations.mark_read(reader, me, self.pair.id, self.pages[side].cursor)
-                lines = await lists.lines(reader, [(self.pair.id, me)])
+                lines = await lists.entries(reader, [(self.pair.id, me)])
                 return lines[0][1].unread if lines else 0
 
             # Whoever writes has read what stands above; nothing that the page did not show is taken for read else.

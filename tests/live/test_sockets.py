@@ -69,7 +69,7 @@ def test_a_nonce_that_was_sent_before_is_answered_with_its_message(alice: Person
         hers.write("bob", "once", nonce="n")
         first = hers.message()
         assert his.message() == first
-        assert his.line()
+        assert his.entry()
 
         hers.write("bob", "once more", nonce="n")
 
@@ -96,7 +96,7 @@ def test_a_message_that_was_kept_but_not_announced_is_announced_when_it_is_sent_
         assert hers.message().nonce == "second"  # the answer to the page that asked
         assert his.message().nonce == "second"
         for tab in (hers, his):
-            assert "This one did not." in tab.line().get_text()
+            assert "This one did not." in tab.entry().get_text()
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 import hashlib
 import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
-from sqlalchemy import LargeBinary, Select, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, LargeBinary, Select, bindparam, delete, event, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
@@ -20,7 +21,7 @@ from web.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """The signed-in user of this request or socket, and the session that says so."""
+    """The signed-in user of a request or socket, and their session."""
 
     id: int
     username: str
@@ -29,7 +30,7 @@ class SignedIn:
 
 
 async def start(db: AsyncSession, settings: Settings, user: User, user_agent: str) -> str:
-    """Sign `user` in; their token becomes 1. Returns the cookie's value. The caller commits."""
+    """Sign `user` in, which sets their token to 1. Returns the cookie's value. The caller commits."""
     secret = secrets.token_urlsafe(32)
     now = datetime.now(UTC)
     await db.execute(delete(Session).where(Session.expires_at < now))
@@ -45,26 +46,26 @@ async def start(db: AsyncSession, settings: Settings, user: User, user_agent: st
     return _signer(settings).dumps(secret)
 
 
-def held() -> Select[int, str, bytes, datetime]:
-    """The user and the session of parameter `session_id`, where that holds."""
+def valid() -> Select[int, str, bytes, datetime]:
+    """The columns of SignedIn for the parameter `session_id`; no row if that session has ended."""
     return (
-        select(User.id, User.username, Session.id, Session.expires_at)
+        select(User.id, User.username, Session.id.label("session_id"), Session.expires_at)
         .join(User, User.id == Session.user_id)
         .where(Session.id == bindparam("session_id", type_=LargeBinary), Session.expires_at > func.now())
     )
 
 
-CURRENT = Question(held())
+CURRENT = Question(SignedIn, valid())
 
 
 async def current(reader: Reader, session_id: bytes | None) -> SignedIn | None:
-    """Whose session it is; None where it ended."""
-    rows = await reader.ask(CURRENT, session_id=session_id) if session_id else []
-    return SignedIn(*rows[0]) if rows else None
+    """Who is signed in by that session; None if it has ended."""
+    found = await reader.fetch(CURRENT, session_id=session_id) if session_id else []
+    return found[0] if found else None
 
 
 def id_of(settings: Settings, connection: HTTPConnection[Any]) -> bytes | None:
-    """The id of the session that the cookie names; None without one, or where it is forged, or not of these days."""
+    """The id of the session that the cookie names; None if the cookie is missing, forged or expired."""
     signed = _signed(settings, connection.cookies.get(cookie_name(connection), ""))
     if signed is None:
         return None
@@ -72,32 +73,42 @@ def id_of(settings: Settings, connection: HTTPConnection[Any]) -> bytes | None:
     return signed.session_id if 0 <= age <= settings.session_max_age else None
 
 
-async def log_out(db: AsyncSession, me: SignedIn) -> None:
-    """A click on Log out, the one thing that sets the token back to 0. The caller commits."""
-    await db.execute(delete(Session).where(Session.id == me.session_id))
-    await db.execute(update(User).where(User.id == me.id).values(token=0))
+class Endings:
+    """One per process: the only way to end sessions, so that their sockets always end with them."""
+
+    def __init__(self, close_sockets: Callable[[Sequence[bytes]], None]) -> None:
+        """`close_sockets` closes the sockets of these sessions, in every process."""
+        self._close_sockets = close_sockets
+
+    async def log_out(self, db: AsyncSession, me: SignedIn) -> None:
+        """A click on Log out, the only thing that sets the token back to 0. The caller commits."""
+        await self._end(db, Session.id == me.session_id)
+        await db.execute(update(User).where(User.id == me.id).values(token=0))
+
+    async def end_others(self, db: AsyncSession, me: SignedIn) -> None:
+        """End every session of the user except this one; the token stays. The caller commits."""
+        await self._end(db, Session.user_id == me.id, Session.id != me.session_id)
+
+    async def _end(self, db: AsyncSession, *conditions: ColumnElement[bool]) -> None:
+        ended = list(await db.scalars(delete(Session).where(*conditions).returning(Session.id)))
+        # Not before: a page that came back meanwhile would find its session still there.
+        event.listen(db.sync_session, "after_commit", lambda _: self._close_sockets(ended), once=True)
 
 
 async def listed(db: AsyncSession, me: SignedIn) -> list[Session]:
-    """The user's sessions that still hold, the newest first."""
+    """The sessions of the user, newest first."""
     query = select(Session).where(Session.user_id == me.id, Session.expires_at > func.now())
     return list(await db.scalars(query.order_by(Session.created_at.desc())))
 
 
-async def end_others(db: AsyncSession, me: SignedIn) -> list[bytes]:
-    """End every session of the user but this one; the token stays. Returns the ended ids. The caller commits."""
-    query = delete(Session).where(Session.user_id == me.id, Session.id != me.session_id).returning(Session.id)
-    return list(await db.scalars(query))
-
-
 async def ended(db: AsyncSession, ids: list[bytes]) -> set[bytes]:
-    """Which of these session ids hold no longer."""
+    """Which of these sessions have ended."""
     query = select(Session.id).where(Session.id.in_(ids), Session.expires_at > func.now())
     return set(ids) - set(await db.scalars(query))
 
 
 def cookie_name(connection: HTTPConnection[Any]) -> str:
-    """Behind https the name binds the cookie to this very host (RFC 6265bis, section 4.1.3.2)."""
+    """On https, the prefix binds the cookie to this host (RFC 6265bis, section 4.1.3.2)."""
     return "__Host-session" if _is_secure(connection) else "session"
 
 
@@ -124,7 +135,7 @@ def _is_secure(connection: HTTPConnection[Any]) -> bool:
 
 
 def _row_id(secret: str) -> bytes:
-    """What the row is found by: a copy of the table signs nobody in."""
+    """The key of the row: a hash, so that a copy of the table signs nobody in."""
     return hashlib.sha256(secret.encode()).digest()
 
 
@@ -135,10 +146,10 @@ class _Signed(NamedTuple):
     at: datetime
 
 
-# To verify a signature takes a twelfth of a page's time, and a page comes with the cookie of the page before.
+# Verifying a signature takes a twelfth of a page's time, and every page comes with the cookie of the page before.
 @lru_cache(4096)
 def _signed(settings: Settings, cookie: str) -> _Signed | None:
-    """None for what is no cookie of ours."""
+    """None if we did not sign it."""
     try:
         secret, at = _signer(settings).loads(cookie, return_timestamp=True)
     except BadSignature:

@@ -60,14 +60,19 @@ async def authenticate(db: AsyncSession, username: str, password: str) -> User |
     return user
 
 
+def fold(username: str) -> str:
+    """The form in which names are compared and ordered; `folded_name` is the same in SQL."""
+    return username.lower()
+
+
 def is_named(username: str) -> ColumnElement[bool]:
     """The condition that a user has that name, whatever its case."""
-    return folded_name() == username.lower()
+    return folded_name() == fold(username)
 
 
-def folded_name() -> ColumnElement[str]:
-    """By which users are found and put in order, written as the unique index has it."""
-    return func.lower(User.username).collate("C")
+def folded_name(name: ColumnElement[str] = User.username.expression) -> ColumnElement[str]:
+    """`fold` in SQL, by which users are found and ordered; written as in the unique index."""
+    return func.lower(name).collate("C")
 
 
 async def hash_password(password: str) -> str:
@@ -102,10 +107,10 @@ async def listed(db: AsyncSession, q: str, after: str) -> list[str]:
 
     A `q` of one or two characters would be in nearly every name, so it is looked for at their beginning.
     """
-    name, part = folded_name(), q.lower()
+    name, part = folded_name(), fold(q)
     query = select(User.username).order_by(name)
     if after:
-        query = query.where(name > after.lower())
+        query = query.where(name > fold(after))
     if q and not FRAGMENT.fullmatch(q):
         return []
     if 0 < len(q) < 3:
@@ -114,8 +119,8 @@ async def listed(db: AsyncSession, q: str, after: str) -> list[str]:
         # The index finds all names with this part, which have to be sorted. So many that it takes long are so many that
         # the next names in the order have a page of them.
         near = query.limit(NEAR).subquery()
-        with_part = func.strpos(func.lower(near.c.username), part) > 0
-        nearest = select(near.c.username).where(with_part).order_by(func.lower(near.c.username).collate("C"))
+        with_part = func.strpos(folded_name(near.c.username), part) > 0
+        nearest = select(near.c.username).where(with_part).order_by(folded_name(near.c.username))
         found = list(await db.scalars(nearest.limit(PAGE)))
         if len(found) == PAGE:
             return found

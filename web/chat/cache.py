@@ -1,8 +1,8 @@
-"""The latest messages of a conversation, in Redis: read when they are there, filled when not, never needed.
+"""The latest messages of conversations, in Redis: read when they are there, filled when not, never needed.
 
-A cached list is a Redis list whose head says at which version and at which last `seq` PostgreSQL held just this; the
-rest are the rendered messages, oldest first. Version and messages are one key, so that they come and go together. The
-higher version wins, and whoever reads compares it with the conversation's version in PostgreSQL.
+A cached list is a Redis list. Its head holds the version and the last `seq` at which PostgreSQL held exactly this; the
+rest are the rendered messages, oldest first. They are one key, so that they come and go together. The higher version
+wins, and readers compare it with the conversation's version in PostgreSQL.
 """
 
 from collections.abc import Awaitable, Sequence
@@ -17,29 +17,38 @@ from web.data.store import Store
 
 LENGTH = 50
 """Messages kept of a conversation."""
-
 SECONDS = 7 * 86400
-"""A list that nobody opens goes by itself; a key with an end may also be evicted by `volatile-lru`."""
+"""A list that nobody opens expires; a key that expires may also be evicted by `volatile-lru`."""
 
-# Other templates are another list: after an upgrade nobody is shown what the older ones rendered.
 _RELEASE = fragments.release()
 
-# KEYS: the lists. ARGV: LENGTH, SECONDS, then in JSON for each list the version before, the new head, the new version
-# and the new messages; the client takes several times as long for arguments of their own. A list that missed a change
-# is dropped, for a reader to fill again.
-APPEND = """
+# KEYS: the lists. ARGV: LENGTH, SECONDS, then as JSON for each list the version before, the version, the last seq and
+# the messages that were appended or changed, as pairs of seq and HTML. As arguments of their own the client would take
+# several times as long. A list that missed a change is dropped, for a reader to fill again.
+UPDATE = """
 for at, change in ipairs(cjson.decode(ARGV[3])) do
-    local key, before, head, version, messages = KEYS[at], unpack(change)
-    local held_head = redis.call('LINDEX', key, 0)
-    local held = held_head and tonumber(string.match(held_head, '^%d+'))
+    local key, before, version, last, messages = KEYS[at], unpack(change)
+    local held, held_last = string.match(redis.call('LINDEX', key, 0) or '', '^(%d+):(%d+)')
+    held, held_last = tonumber(held), tonumber(held_last)
     if held and held < version then
         if held ~= before then
             redis.call('DEL', key)
         else
-            redis.call('RPUSH', key, unpack(messages))
-            redis.call('LTRIM', key, -tonumber(ARGV[1]), -1)
-            if redis.call('LINDEX', key, 0) == held_head then redis.call('LPOP', key) end
-            redis.call('LPUSH', key, head)
+            redis.call('LPOP', key)
+            local appended, first = {}, held_last - redis.call('LLEN', key) + 1
+            for _, message in ipairs(messages) do
+                local seq, html = unpack(message)
+                if seq > held_last then
+                    appended[#appended + 1] = html
+                elseif seq >= first then
+                    redis.call('LSET', key, seq - first, html)
+                end
+            end
+            if #appended > 0 then
+                redis.call('RPUSH', key, unpack(appended))
+                redis.call('LTRIM', key, -tonumber(ARGV[1]), -1)
+            end
+            redis.call('LPUSH', key, string.format('%d:%d', version, last))
             redis.call('EXPIRE', key, ARGV[2])
         end
     end
@@ -66,7 +75,7 @@ class Latest(NamedTuple):
 
     @property
     def first_seq(self) -> int:
-        """The oldest one's; there is no gap, since `seq` has none."""
+        """The oldest one's; `seq` has no gaps."""
         return self.last_seq - len(self.messages) + 1
 
     @property
@@ -74,17 +83,17 @@ class Latest(NamedTuple):
         # Our own template rendered each of them, and escaped what a user wrote.
         return Markup("\n".join(self.messages))  # noqa: S704
 
-    @property
-    def head(self) -> str:
-        return f"{self.version}:{self.last_seq}"
-
 
 class Change(NamedTuple):
-    """Messages that were added to the list that was at version `before`; `after` has only these."""
+    """Messages that one transaction appended to a conversation, or changed in it, rendered."""
 
     conversation_id: int
     before: int
-    after: Latest
+    """The conversation's version before."""
+    version: int
+    last_seq: int
+    messages: Sequence[tuple[int, str]]
+    """Pairs of `seq` and HTML, in the order of `seq`."""
 
 
 class Evaluates(Protocol):
@@ -100,32 +109,34 @@ class Cache:
         self._store = store
 
     async def read(self, conversation_id: int, version: int) -> Latest | None:
-        """The list, where it is there and not older than `version`, which the caller just read in PostgreSQL."""
-        cached = await self._store.ask(
+        """The list, if it is there and not older than `version`, which the caller just read from PostgreSQL."""
+        cached = await self._store.attempt(
             cast(Awaitable[list[str]], self._store.client.lrange(_key(conversation_id), 0, -1))
         )
         if not cached:
             metrics.CACHE["miss"].inc()
             return None
-        held, last_seq = map(int, cached[0].split(":"))
+        head, *messages = cached
+        held, last_seq = map(int, head.split(":"))
         if held < version:
             metrics.CACHE["stale"].inc()
             return None
         metrics.CACHE["hit"].inc()
-        return Latest(held, last_seq, cached[1:])
+        return Latest(held, last_seq, messages)
 
     async def fill(self, conversation_id: int, latest: Latest) -> None:
         """Keep the list, unless Redis holds a later one."""
         metrics.CACHE["fill"].inc()
-        args = (str(latest.version), latest.head, str(SECONDS), *latest.messages)
-        await self._store.ask(self._store.client.eval(FILL, 1, _key(conversation_id), *args))
+        head = f"{latest.version}:{latest.last_seq}"
+        args = (str(latest.version), head, str(SECONDS), *latest.messages)
+        await self._store.attempt(self._store.client.eval(FILL, 1, _key(conversation_id), *args))
 
 
-def append(pipeline: Evaluates, changes: Sequence[Change]) -> None:
-    """Say to a pipeline what was added to lists; one call for all of them, since each call has its price."""
+def update(pipeline: Evaluates, changes: Sequence[Change]) -> None:
+    """Add changes of lists to a pipeline; one call for all of them, since each call has its price."""
     keys = [_key(change.conversation_id) for change in changes]
-    added = [(before, after.head, after.version, after.messages) for _, before, after in changes]
-    pipeline.eval(APPEND, len(keys), *keys, str(LENGTH), str(SECONDS), orjson.dumps(added).decode())
+    values = [(before, version, last_seq, messages) for _, before, version, last_seq, messages in changes]
+    pipeline.eval(UPDATE, len(keys), *keys, str(LENGTH), str(SECONDS), orjson.dumps(values).decode())
 
 
 def _key(conversation_id: int) -> str:

@@ -1,146 +1,210 @@
-"""Conversations: who they join, and how far each participant has read."""
+"""Conversations: their people and messages, and how far each of the people has read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import BigInteger, Text, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import aliased
 
 from web.accounts import users
-from web.data.models import Conversation, Message, Participant, User
-from web.data.postgres import Sessions
+from web.data import models
+from web.data.models import Participant, User
+from web.data.postgres import Database
 from web.data.questions import Question, Reader
+from web.live.hub import Hub
+
+conversations, messages = models.Conversation, models.Message
+
+REMEMBERED = 50_000
+"""Conversations that a process remembers at most."""
+PEOPLE_CHANGED = "people-changed"
+"""The topic of notices with the ids of users whose name or membership has changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
-    """What never changes of a user."""
+class Person(NamedTuple):
+    """A participant, by the name that the others see."""
 
     id: int
     username: str
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """The two participants of a conversation, which stay the same for ever; `low` registered first."""
+class Conversation:
+    """A conversation and its people, in the order of their ids."""
 
     id: int
-    low: Person
-    high: Person
+    people: tuple[Person, ...]
 
     @property
-    def users(self) -> tuple[int, int]:
-        return self.low.id, self.high.id
-
-    def other(self, user_id: int) -> Person:
-        return self.high if user_id == self.low.id else self.low
+    def user_ids(self) -> Sequence[int]:
+        return [person.id for person in self.people]
 
     def person(self, user_id: int) -> Person:
-        return self.low if user_id == self.low.id else self.high
+        return next(person for person in self.people if person.id == user_id)
 
-    def side(self, user_id: int) -> int:
-        """0 or 1: which of the two this is, for the page's style, since a message is rendered once for both."""
-        return int(user_id == self.high.id)
+    def others(self, user_id: int) -> list[Person]:
+        return [person for person in self.people if person.id != user_id]
+
+    def place(self, user_id: int) -> int:
+        """Which of the people this is, from 0."""
+        return self.people.index(self.person(user_id))
+
+    def name(self, user_id: int) -> str:
+        """What this participant calls the conversation; it is also their address of it, /chat/{name}."""
+        return ", ".join(person.username for person in self.others(user_id))
 
 
-WHERE = Question(
-    select(Conversation.version, Conversation.last_seq - Participant.read_seq)
-    .join(Participant, Participant.conversation_id == Conversation.id)
-    .where(
-        Conversation.id == bindparam("conversation_id", type_=BigInteger),
-        Participant.user_id == bindparam("me", type_=BigInteger),
-    )
+class Message(NamedTuple):
+    """A message as PostgreSQL holds it."""
+
+    seq: int
+    version: int
+    author_id: int
+    nonce: str
+    body: str
+    created_at: datetime
+    edited_at: datetime | None = None
+    removed_at: datetime | None = None
+
+
+class Found(NamedTuple):
+    """Two users, and their conversation if they have one."""
+
+    my_id: int
+    my_name: str
+    their_id: int
+    their_name: str
+    conversation_id: int | None
+
+
+class State(NamedTuple):
+    """Where a conversation stands for one participant."""
+
+    version: int
+    unread: int
+
+
+class ReadUpTo(NamedTuple):
+    read_seq: int
+
+
+_ME, _CONVERSATION, _VERSION = (bindparam(name, type_=BigInteger) for name in ("me", "conversation_id", "version"))
+STATE = Question(
+    State,
+    select(conversations.version, (conversations.last_seq - Participant.read_seq).label("unread"))
+    .join(Participant, Participant.conversation_id == conversations.id)
+    .where(conversations.id == _CONVERSATION, Participant.user_id == _ME),
 )
 
-
-_CONVERSATION, _VERSION = (bindparam(name, type_=BigInteger) for name in ("conversation_id", "version"))
 # A message's version is never below its seq, so the index leads to the place, however old the page is.
 _SHOWN = (
-    select(func.max(Message.seq))
-    .where(Message.conversation_id == _CONVERSATION, Message.seq <= _VERSION, Message.version <= _VERSION)
+    select(func.max(messages.seq))
+    .where(
+        messages.conversation_id == _CONVERSATION,
+        messages.seq <= _VERSION,
+        messages.version <= _VERSION,
+    )
     .scalar_subquery()
 )
 READ = Question(
+    ReadUpTo,
     update(Participant)
     .where(
         Participant.conversation_id == _CONVERSATION,
-        Participant.user_id == bindparam("me", type_=BigInteger),
+        Participant.user_id == _ME,
         Participant.read_seq < _SHOWN,
     )
     .values(read_seq=_SHOWN)
-    .returning(Participant.read_seq)
+    .returning(Participant.read_seq),
 )
 
-_ME = aliased(User)
+_MYSELF = aliased(User)
+_IDS = (_MYSELF.id, User.id)
 WITH = Question(
-    select(_ME.id, _ME.username, User.id, User.username, Conversation.id)
-    .join(User, (users.folded_name() == bindparam("name", type_=Text)) & (User.id != _ME.id))
-    .outerjoin(
-        Conversation,
-        (Conversation.low_user_id == func.least(_ME.id, User.id))
-        & (Conversation.high_user_id == func.greatest(_ME.id, User.id)),
+    Found,
+    select(
+        _MYSELF.id.label("my_id"),
+        _MYSELF.username.label("my_name"),
+        User.id.label("their_id"),
+        User.username.label("their_name"),
+        conversations.id.label("conversation_id"),
     )
-    .where(_ME.id == bindparam("me", type_=BigInteger))
+    .join(User, (users.folded_name() == bindparam("name", type_=Text)) & (User.id != _MYSELF.id))
+    .outerjoin(
+        conversations,
+        (conversations.low_user_id == func.least(_MYSELF.id, User.id))
+        & (conversations.high_user_id == func.greatest(_MYSELF.id, User.id)),
+    )
+    .where(_MYSELF.id == _ME),
 )
 
 
-class Pairs:
-    """Finds the conversation of two people, and remembers it: membership is asked once a process, not once a message.
+class Conversations:
+    """Finds conversations by a participant and a name, and remembers their people, so that sends need no look-up.
 
-    Nothing here goes stale, since a username and a conversation's participants never change.
+    Whoever changes a name or a membership must tell all processes, by `Hub.notify(PEOPLE_CHANGED, user_ids)`.
     """
 
-    REMEMBERED = 50_000
-
-    def __init__(self, reader: Reader, db: Sessions) -> None:
+    def __init__(self, reader: Reader, db: Database, hub: Hub) -> None:
         self._reader = reader
         self._db = db
-        self._known: dict[tuple[int, str], Pair] = {}
+        self._hub = hub
+        self._known: dict[tuple[int, str], Conversation] = {}
+        hub.on_notice(PEOPLE_CHANGED, self._forget, missed=self._known.clear)
 
-    async def find(self, me: int, username: str) -> Pair | None:
-        """The conversation of user `me` with `username`, begun where there was none.
+    async def find(self, me: int, username: str) -> Conversation | None:
+        """The conversation of user `me` with `username`, begun if there was none.
 
-        None where nobody has that name, or where it is one's own.
+        None if nobody has that name, or if it is their own.
         """
-        known = self._known.get((me, username.lower()))
+        name = users.fold(username)
+        # While we are not listening, changes may be missed.
+        known = self._known.get((me, name)) if self._hub.is_listening else None
         if known is not None or not users.USERNAME.fullmatch(username):
             return known
-        rows = await self._reader.ask(WITH, me=me, name=username.lower())
+        rows = await self._reader.fetch(WITH, me=me, name=name)
         if not rows:
             return None
-        my_id, my_name, other_id, other_name, found = rows[0]
-        low, high = sorted((Person(my_id, my_name), Person(other_id, other_name)), key=lambda person: person.id)
-        pair = Pair(found or await self._begin(low.id, high.id), low, high)
-        self._remember(pair)
-        return pair
-
-    def _remember(self, pair: Pair) -> None:
-        if len(self._known) >= self.REMEMBERED:
+        found = rows[0]
+        people = sorted([Person(found.my_id, found.my_name), Person(found.their_id, found.their_name)])
+        id = found.conversation_id or await self._begin([person.id for person in people])
+        if len(self._known) >= REMEMBERED:
             self._known.clear()
-        for one, other in ((pair.low, pair.high), (pair.high, pair.low)):
-            self._known[one.id, other.username.lower()] = pair
+        self._known[me, name] = Conversation(id, tuple(people))
+        return self._known[me, name]
 
-    async def _begin(self, low: int, high: int) -> int:
-        """The id of the conversation of these two."""
+    def _forget(self, user_ids: Sequence[int]) -> None:
+        changed = set(user_ids)
+        for key, conversation in list(self._known.items()):
+            if changed.intersection(conversation.user_ids):
+                del self._known[key]
+
+    async def _begin(self, user_ids: Sequence[int]) -> int:
+        """The id of the conversation of these two, whose ids are in order."""
+        low, high = user_ids
         async with self._db() as db:
-            new = insert(Conversation).values(low_user_id=low, high_user_id=high).on_conflict_do_nothing()
-            made = await db.scalar(new.returning(Conversation.id))
+            new = insert(conversations).values(low_user_id=low, high_user_id=high).on_conflict_do_nothing()
+            made = await db.scalar(new.returning(conversations.id))
             if made is None:  # the other one opened the chat at the same moment
-                query = select(Conversation.id)
-                query = query.where(Conversation.low_user_id == low, Conversation.high_user_id == high)
+                query = select(conversations.id).where(
+                    conversations.low_user_id == low, conversations.high_user_id == high
+                )
                 return (await db.scalars(query)).one()
-            people = [{"conversation_id": made, "user_id": user} for user in (low, high)]
+            people = [{"conversation_id": made, "user_id": user} for user in user_ids]
             await db.execute(insert(Participant).values(people))
             await db.commit()
             return int(made)
 
 
-async def where(reader: Reader, me: int, conversation_id: int) -> tuple[int, int]:
-    """The conversation's version, and how many messages this user has not read."""
-    [(version, unread)] = await reader.ask(WHERE, me=me, conversation_id=conversation_id)
-    return version, unread
+async def state(reader: Reader, me: int, conversation_id: int) -> State:
+    """Where the conversation stands for its participant `me`."""
+    [found] = await reader.fetch(STATE, me=me, conversation_id=conversation_id)
+    return found
 
 
 async def mark_read(reader: Reader, me: int, conversation_id: int, version: int) -> bool:
-    """Everything that the page at `version` showed is read. Whether that was news."""
-    return bool(await reader.ask(READ, me=me, conversation_id=conversation_id, version=version))
+    """Mark as read everything that a page at `version` shows. Returns whether that changed anything."""
+    return bool(await reader.fetch(READ, me=me, conversation_id=conversation_id, version=version))

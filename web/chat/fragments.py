@@ -6,7 +6,6 @@ Every function returns text that begins with `<`, which htmx needs to tell a swa
 import hashlib
 import re
 from collections.abc import Iterable
-from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,31 +13,41 @@ from linkify_it import LinkifyIt
 from markupsafe import Markup, escape
 
 from web import templates
-from web.chat.conversations import Pair
+from web.chat.conversations import Conversation, Message
 from web.chat.lists import Entry
+
+PLACES = 8
+"""Styles that tell the authors of neighbouring messages apart; app.css has as many."""
 
 _links = LinkifyIt().add("ftp:", None).add("//", None)
 # linkify is slow even when it finds nothing, so test cheaply first.
 _may_have_links = re.compile(r"://|@|\.\w").search
 
 
-def message(pair: Pair, seq: int, version: int, author_id: int, nonce: str, body: str, created_at: datetime) -> Markup:
+def message(conversation: Conversation, it: Message) -> Markup:
     """A message, the same for every participant."""
     return templates.macro("chat/_message.html", "message")(
-        pair.id,
-        seq,
-        version,
-        pair.person(author_id).username,
-        pair.side(author_id),
-        nonce,
-        linkify(body),
-        templates.time(created_at),
+        conversation.id,
+        it,
+        conversation.person(it.author_id).username,
+        conversation.place(it.author_id) % PLACES,
+        linkify(it.body),
+        templates.time(it.created_at),
     )
 
 
-def message_swap(pair: Pair, html: str) -> str:
+def with_mine(html: Markup, username: str) -> Markup:
+    """The messages with those of `username` marked as the reader's own, which app.js does for those that arrive later.
+
+    Cached HTML is the same for everybody. A body cannot contain the attribute, since its quotes are escaped.
+    """
+    author = Markup('data-author="{}"').format(username)
+    return html.replace(author, author + Markup(" data-mine"))
+
+
+def message_swap(conversation: Conversation, html: str) -> str:
     """Puts messages in the order of `seq`, each one once."""
-    return f'<hx-upsert hx-target="#messages-{pair.id}" key="data-seq" sort>{html}</hx-upsert>'
+    return f'<hx-upsert hx-target="#messages-{conversation.id}" key="data-seq" sort>{html}</hx-upsert>'
 
 
 def chats_swap(entries: Iterable[Entry]) -> str:
@@ -52,9 +61,10 @@ def refusal(nonce: str, reason: str, retry: bool) -> str:
     return templates.macro("chat/_refusal.html", "refusal")(nonce, reason, retry)
 
 
-def typing(pair: Pair, author_id: int) -> str:
+def typing(conversation: Conversation, author_id: int) -> str:
     """Somebody is typing; CSS fades it out."""
-    return templates.macro("chat/_typing.html", "typing")(pair.id, pair.person(author_id).username)
+    username = conversation.person(author_id).username
+    return templates.macro("chat/_typing.html", "typing")(conversation.id, username)
 
 
 def linkify(text: str) -> Markup:

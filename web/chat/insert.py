@@ -1,40 +1,39 @@
-"""Batches of messages: the statement that writes one, and the connection that it is written on.
-
-In it the conversations are locked in the order of their ids, so that two processes never wait for each other in a
-circle, and `seq` and `version` are allotted under that lock, so that the order of commits is the order of `seq`.
-"""
+"""The statement that writes a batch of messages, and the connection that it runs on."""
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple, TypedDict
 
 import orjson
 from psycopg.errors import UniqueViolation
+from psycopg.rows import args_row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from web.data.postgres import UNAVAILABLE, Line
+from web.data.postgres import DATABASE_AWAY, KeptConnection
+from web.notifications.rules import WANTS_NOTIFICATIONS
 
 TIMEOUT = 5
 """Seconds for one transaction."""
 
-# One statement, which is a transaction by itself, since each has its price. It finds out what was committed while it
-# waited for its locks: a locked row is read as it is then, and a message that is looked for in vain cannot be inserted
-# twice. Whoever writes has read what stands above. The conflict of a notification locks the row that waits, though it
-# may change nothing: else its actor could read the messages just before these are committed, and nobody would tell of
-# them. It comes due at once for somebody who logged out meanwhile; for somebody who wants to be told when away, the
-# actor found out how long that takes.
-WRITE = """
+# One statement, since each has its price, and a transaction by itself. It sees what others committed while it waited
+# for its locks: a locked row is read as of then, and a message that `known` missed cannot be inserted a second time.
+WRITE = f"""
     WITH sent AS MATERIALIZED (
         SELECT * FROM ROWS FROM (
-            json_to_recordset(%s)
-            AS (conversation_id bigint, author_id bigint, recipient_id bigint, nonce text, body text)
-        ) WITH ORDINALITY AS sent (conversation_id, author_id, recipient_id, nonce, body, place)
+            json_to_recordset(%s) AS (conversation_id bigint, author_id bigint, nonce text, body text)
+        ) WITH ORDINALITY AS sent (conversation_id, author_id, nonce, body, place)
+        -- The planner cannot know this limit, so it expects few messages and looks up rows by index.
         LIMIT %s
     ), locked AS MATERIALIZED (
+        -- In the order of their ids, so that two processes never wait for each other in a circle. `seq` and `version`
+        -- are allotted under these locks, so the order of commits is the order of `seq`.
         SELECT id, last_seq, version FROM conversations WHERE id IN (SELECT conversation_id FROM sent)
         ORDER BY id FOR NO KEY UPDATE
     ), known AS MATERIALIZED (
-        SELECT place, seq, version, messages.body, created_at
+        -- Sent before, with the same nonce: answered with what it became.
+        SELECT place, seq, version, messages.body, created_at, edited_at, removed_at
         FROM sent JOIN messages USING (conversation_id, author_id, nonce)
     ), new AS MATERIALIZED (
         SELECT sent.*, last_seq + row_number() OVER later AS seq, version + row_number() OVER later AS version,
@@ -49,45 +48,90 @@ WRITE = """
         UPDATE conversations SET version = newest.version, last_seq = newest.seq
         FROM (SELECT conversation_id, max(version) AS version, max(seq) AS seq FROM new GROUP BY 1) AS newest
         WHERE conversations.id = newest.conversation_id
+    ), audience AS MATERIALIZED (
+        -- What each participant gets; `own_seq` is the last message of their own.
+        SELECT conversation_id, user_id, max(created_at) AS created_at,
+            min(seq) FILTER (WHERE author_id <> user_id) AS first_seq,
+            coalesce(max(seq) FILTER (WHERE author_id = user_id), 0) AS own_seq
+        FROM new JOIN participants USING (conversation_id) GROUP BY 1, 2
     ), reading AS (
-        UPDATE participants SET active_at = own.created_at, read_seq = greatest(read_seq, own.seq)
-        FROM (
-            SELECT conversation_id, user_id, max(seq) AS seq, max(created_at) AS created_at FROM (
-                SELECT conversation_id, author_id AS user_id, seq, created_at FROM new
-                UNION ALL SELECT conversation_id, recipient_id, 0, created_at FROM new
-            ) AS shown GROUP BY 1, 2
-        ) AS own
-        WHERE participants.conversation_id = own.conversation_id AND participants.user_id = own.user_id
-    ), telling AS (
+        -- The chat moves up in the list. Sending also marks earlier messages as read by their sender.
+        UPDATE participants SET active_at = audience.created_at, read_seq = greatest(read_seq, own_seq)
+        FROM audience
+        WHERE participants.conversation_id = audience.conversation_id AND participants.user_id = audience.user_id
+    ), notified AS (
         INSERT INTO notifications (user_id, conversation_id, first_seq, due_at)
-        SELECT users.id, conversation_id, min(seq), now()
-        FROM new JOIN users ON users.id = recipient_id
-        WHERE telegram_chat_id IS NOT NULL AND (token = 0 OR notify_when_away)
-        GROUP BY users.id, conversation_id
+        SELECT user_id, conversation_id, first_seq, now() FROM audience JOIN users ON users.id = user_id
+        WHERE first_seq IS NOT NULL AND {WANTS_NOTIFICATIONS}
+        -- A row that waits already covers these messages too. Updating it, even to what it is, locks it: otherwise the
+        -- worker could claim it and read the messages just before these are committed, and nobody would send them. For
+        -- a user who has logged out meanwhile it is due at once; for one who is away the worker knows how long to wait.
         ON CONFLICT (user_id, conversation_id) WHERE state = 'pending'
         DO UPDATE SET due_at = least(notifications.due_at, excluded.due_at)
         WHERE notifications.attempts = 0 AND (SELECT token FROM users WHERE users.id = notifications.user_id) = 0
         RETURNING id, due_at
     )
-    SELECT 'new', place, seq, version, NULL, created_at FROM new
-    UNION ALL SELECT CASE WHEN created_at < clock_timestamp() - interval '1 second' THEN 'again' ELSE 'known' END,
-        place, seq, version, body, created_at FROM known
-    UNION ALL SELECT 'due', id, NULL, NULL, NULL, NULL FROM telling WHERE due_at <= now()
-"""
-# Planned once, for batches and tables of any size: planning takes as long as writing, and what is planned while the
-# tables are empty would read them from end to end when they are full. A limit that is not known yet makes the planner
-# count on few messages, and so look up each row instead of reading a whole index.
+    SELECT 'new', place, seq, version, NULL, created_at, NULL, NULL FROM new
+    UNION ALL SELECT CASE WHEN created_at < clock_timestamp() - interval '1 second' THEN 'old' ELSE 'known' END,
+        place, seq, version, body, created_at, edited_at, removed_at FROM known
+    UNION ALL SELECT 'due', id, NULL, NULL, NULL, NULL, NULL, NULL FROM notified WHERE due_at <= now()
+"""  # noqa: S608
+# Planned once, for batches and tables of any size: planning takes as long as writing, and a plan made while the tables
+# are empty would scan them whole when they are full.
 PLAN = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off"
 
 
 class Sent(TypedDict):
-    """A message as it is given to WRITE."""
+    """A message as WRITE takes it."""
 
     conversation_id: int
     author_id: int
-    recipient_id: int
     nonce: str
     body: str
+
+
+class Kind(StrEnum):
+    """Whether a sent message is new, or its nonce was known."""
+
+    NEW = "new"
+    KNOWN = "known"
+    OLD = "old"
+    """Known for more than a second, so whoever wrote it then should have announced it by now."""
+
+
+class Written(NamedTuple):
+    """What became of the message that was sent as number `place`, counted from 1."""
+
+    kind: str
+    place: int
+    seq: int
+    version: int
+    body: str | None
+    """None for a new message: what was sent."""
+    created_at: datetime
+    edited_at: datetime | None
+    removed_at: datetime | None
+
+
+class Due(NamedTuple):
+    """A notification that is due."""
+
+    id: int
+
+
+def _outcome(
+    kind: str,
+    number: int,
+    seq: int,
+    version: int,
+    body: str | None,
+    created_at: datetime,
+    edited_at: datetime | None,
+    removed_at: datetime | None,
+) -> Written | Due:
+    if kind == "due":
+        return Due(number)
+    return Written(kind, number, seq, version, body, created_at, edited_at, removed_at)
 
 
 def parameters(sent: Sequence[Sent]) -> tuple[str, int]:
@@ -95,44 +139,45 @@ def parameters(sent: Sequence[Sent]) -> tuple[str, int]:
     return orjson.dumps(sent).decode(), len(sent)
 
 
-class Batches:
-    """One per process: writes one at a time, on a connection that it keeps."""
+class Inserter:
+    """One per process: writes one batch at a time, on a kept connection."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._line: Line | None = None
+        self._connection: KeptConnection | None = None
 
-    async def write(self, sent: Sequence[Sent]) -> list[tuple[Any, ...]]:
-        """One transaction, in one round trip.
+    async def write(self, sent: Sequence[Sent]) -> list[Written | Due]:
+        """One transaction, in one round trip. No message may be in it twice.
 
-        No message may be in it twice. Raises what PostgreSQL raises, and TimeoutError.
+        Raises what PostgreSQL raises, and DATABASE_AWAY's errors.
         """
-        kept = self._line
+        kept = self._connection
         try:
             async with asyncio.timeout(TIMEOUT):
                 try:
-                    return await self._ask(sent)
+                    return await self._execute(sent)
                 except UniqueViolation:
                     # Another process committed one of them while this one waited for the lock: now it is known.
-                    return await self._ask(sent)
-                except UNAVAILABLE:
+                    return await self._execute(sent)
+                except DATABASE_AWAY:
                     if kept is None or not kept.postgres.closed:
                         raise
-                    # PostgreSQL was restarted since the last batch. Should this one have been committed before the
-                    # connection broke, its nonces are known now.
+                    # PostgreSQL was restarted since the last batch. If this one was committed before the connection
+                    # broke, its nonces are known now.
                     await self.disconnect()
-                    return await self._ask(sent)
+                    return await self._execute(sent)
         except BaseException:
-            await self.disconnect()  # whatever state the connection was left in
+            await self.disconnect()  # whatever state the connection is in
             raise
 
     async def disconnect(self) -> None:
         """Close the connection; the next batch opens another one."""
-        line, self._line = self._line, None
-        if line is not None:
-            await line.drop()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.drop()
 
-    async def _ask(self, sent: Sequence[Sent]) -> list[tuple[Any, ...]]:
-        if self._line is None:
-            self._line = await Line.open(self._engine, PLAN)
-        return await (await self._line.postgres.execute(WRITE, parameters(sent))).fetchall()
+    async def _execute(self, sent: Sequence[Sent]) -> list[Written | Due]:
+        if self._connection is None:
+            self._connection = await KeptConnection.open(self._engine, PLAN)
+        cursor = self._connection.postgres.cursor(row_factory=args_row(_outcome))
+        return await (await cursor.execute(WRITE, parameters(sent))).fetchall()

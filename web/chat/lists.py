@@ -1,4 +1,4 @@
-"""Chat lists: a user's chats, the newest first, each as an entry with its last line and what they have not read."""
+"""Chat lists: the chats of a user, newest first, each with its last message and how much of it is unread."""
 
 import re
 from collections.abc import Iterable
@@ -6,13 +6,26 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Select, bindparam, case, column, func, select, true, tuple_
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Select,
+    bindparam,
+    column,
+    func,
+    literal_column,
+    select,
+    true,
+    tuple_,
+)
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import aliased
 
 from web.accounts import sessions
 from web.accounts.sessions import SignedIn
 from web.data.models import Conversation, Message, Moment, Participant, User
-from web.data.questions import Question, Reader
+from web.data.questions import Question, Reader, outer_join
 
 PAGE = 50
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -20,16 +33,22 @@ PLACE = re.compile(r"(\d{1,16})-(\d{1,18})")
 
 
 class Entry(NamedTuple):
-    """A chat in somebody's list: with whom, its last line, and what they have not read."""
+    """A chat in the list of user `user_id`: its name, its last message, and how far they have read."""
 
+    user_id: int
     conversation_id: int
-    username: str
+    name: str
     body: str
-    mine: bool
+    author_id: int
     active_at: datetime
     version: int
     last_seq: int
     read_seq: int
+
+    @property
+    def mine(self) -> bool:
+        """Whether the user wrote the last message."""
+        return self.author_id == self.user_id
 
     @property
     def unread(self) -> int:
@@ -37,7 +56,7 @@ class Entry(NamedTuple):
 
     @property
     def edition(self) -> int:
-        """Every message and every reading raises it, so that of two lines for one chat the later is known."""
+        """Rises with every change and every reading, so of two entries for a chat the later one is known."""
         return self.version + self.read_seq
 
     @property
@@ -47,26 +66,32 @@ class Entry(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Where the chat stands in the list, for the page that follows it: messages of one commit have one time."""
+        """The chat's place in the list, for the page after it. Messages of one commit have the same time."""
         return f"{self.order}-{self.conversation_id}"
 
 
-# The messages of one transaction have one moment.
+# The messages of one transaction have the same time.
 @lru_cache(256)
 def _microseconds(moment: datetime) -> int:
     return (moment - EPOCH) // timedelta(microseconds=1)
 
 
 def _entries(participant: type[Participant]) -> Select[*tuple[Any, ...]]:
-    """The entries of these rows of Participant, each in its own user's list."""
-    me = participant.user_id
-    other = aliased(User)
-    other_id = case((Conversation.low_user_id == me, Conversation.high_user_id), else_=Conversation.low_user_id)
+    """The columns of Entry for these rows of Participant, each in its own user's list."""
+    other, other_user = aliased(Participant), aliased(User)
+    # The same name as Conversation.name gives it.
+    separator: Any = aggregate_order_by(literal_column("', '"), other_user.id)
+    name = (
+        select(func.string_agg(other_user.username, separator))
+        .join(other, other.user_id == other_user.id)
+        .where(other.conversation_id == participant.conversation_id, other.user_id != participant.user_id)
+        .scalar_subquery()
+    )
     return (
         select(
             participant.user_id,
             participant.conversation_id,
-            other.username,
+            name.label("name"),
             Message.body,
             Message.author_id,
             participant.active_at,
@@ -75,13 +100,12 @@ def _entries(participant: type[Participant]) -> Select[*tuple[Any, ...]]:
             participant.read_seq,
         )
         .join(Conversation, Conversation.id == participant.conversation_id)
-        .join(other, other.id == other_id)
         .join(Message, (Message.conversation_id == Conversation.id) & (Message.seq == Conversation.last_seq))
     )
 
 
 def _newest(me: ColumnElement[int], *conditions: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
-    # The page is cut before anything is joined to it: who has a thousand chats waits for no more of them than others.
+    # Cut the page before joining anything to it, so that somebody with a thousand chats waits no longer than others.
     page = (
         select(Participant)
         .where(Participant.user_id == me, Participant.active_at.is_not(None), *conditions)
@@ -95,54 +119,50 @@ def _newest(me: ColumnElement[int], *conditions: ColumnElement[bool]) -> Select[
 
 _ME = bindparam("me", type_=BigInteger)
 _BEFORE = tuple_(bindparam("active_at", type_=Moment), bindparam("conversation_id", type_=BigInteger))
-NEWEST = Question(_newest(_ME))
-FURTHER = Question(_newest(_ME, tuple_(Participant.active_at, Participant.conversation_id) < _BEFORE))
+NEWEST = Question(Entry, _newest(_ME))
+FURTHER = Question(Entry, _newest(_ME, tuple_(Participant.active_at, Participant.conversation_id) < _BEFORE))
 _MINE = _newest(User.id.expression).lateral("mine")
 OF_SESSION = Question(
-    sessions.held()
+    outer_join(SignedIn, Entry),
+    sessions.valid()
     .add_columns(*_MINE.c)
     .outerjoin(_MINE, true())
-    .order_by(_MINE.c.active_at.desc(), _MINE.c.conversation_id.desc())
+    .order_by(_MINE.c.active_at.desc(), _MINE.c.conversation_id.desc()),
 )
 
 _BIGINTS = ARRAY(BigInteger)
-_ASKED = (
+_WANTED = (
     func.unnest(bindparam("conversations", type_=_BIGINTS), bindparam("users", type_=_BIGINTS))
-    .table_valued(column("conversation_id", BigInteger), column("user_id", BigInteger), name="asked")
+    .table_valued(column("conversation_id", BigInteger), column("user_id", BigInteger), name="wanted")
     .render_derived()
 )
-LINES = Question(
+ENTRIES = Question(
+    Entry,
     _entries(Participant).join(
-        _ASKED,
-        (_ASKED.c.conversation_id == Participant.conversation_id) & (_ASKED.c.user_id == Participant.user_id),
-    )
+        _WANTED,
+        (_WANTED.c.conversation_id == Participant.conversation_id) & (_WANTED.c.user_id == Participant.user_id),
+    ),
 )
 
 
 async def listed(reader: Reader, me: int, after: str = "") -> list[Entry]:
-    """A page of the chat list of user `me`, the newest first, from the one after the place `after` on."""
+    """A page of user `me`'s chat list, newest first; `after` is the place of the last entry of the page before."""
     if place := PLACE.fullmatch(after):
         moment = EPOCH + timedelta(microseconds=int(place[1]))
-        rows = await reader.ask(FURTHER, me=me, active_at=moment, conversation_id=int(place[2]))
-    else:
-        rows = await reader.ask(NEWEST, me=me)
-    return [_entry(*row) for row in rows]
+        return await reader.fetch(FURTHER, me=me, active_at=moment, conversation_id=int(place[2]))
+    return await reader.fetch(NEWEST, me=me)
 
 
 async def of_session(reader: Reader, session_id: bytes | None) -> tuple[SignedIn, list[Entry]] | None:
-    """Whose session it is, and the first page of their list: what nearly every page needs, in one question."""
-    rows = await reader.ask(OF_SESSION, session_id=session_id) if session_id else []
+    """Who is signed in, and the first page of their list: what nearly every page needs, in one question."""
+    rows = await reader.fetch(OF_SESSION, session_id=session_id) if session_id else []
     if not rows:
         return None
-    return SignedIn(*rows[0][:4]), [_entry(*row[4:]) for row in rows if row[4] is not None]
+    [me, _], *_ = rows
+    return me, [entry for _, entry in rows if entry is not None]
 
 
-async def lines(reader: Reader, asked: Iterable[tuple[int, int]]) -> list[tuple[int, Entry]]:
-    """Single chats of anybody's list, as pairs of a user and an entry; asked for by conversation and user."""
-    conversations, users = zip(*asked, strict=True)
-    rows = await reader.ask(LINES, conversations=list(conversations), users=list(users))
-    return [(row[0], _entry(*row)) for row in rows]
-
-
-def _entry(me: int, conversation_id: int, username: str, body: str, author_id: int, *rest: Any) -> Entry:
-    return Entry(conversation_id, username, body, author_id == me, *rest)
+async def entries(reader: Reader, wanted: Iterable[tuple[int, int]]) -> list[Entry]:
+    """Single entries of any users' lists; `wanted` are pairs of a conversation and a user."""
+    conversations, users = zip(*wanted, strict=True)
+    return await reader.fetch(ENTRIES, conversations=list(conversations), users=list(users))

@@ -1,4 +1,4 @@
-"""The way of a message into PostgreSQL: everything that arrived while one transaction was under way is the next one.
+"""The way of a message into PostgreSQL: whatever arrives while one transaction runs is the next transaction.
 
 There is no timer: a lone message is written at once, and under load one commit carries many.
 """
@@ -6,37 +6,49 @@ There is no timer: a lone message is written at once, and under load one commit 
 import asyncio
 import logging
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 
+from markupsafe import Markup
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from web import loops, metrics
-from web.chat import fragments, messages
-from web.chat.conversations import Pair
-from web.chat.insert import Batches, Sent
-from web.chat.list_updates import ChatLists
-from web.chat.messages import Posted, Refused
-from web.data.postgres import UNAVAILABLE
-from web.live.hub import Hub
-from web.live.relay import Relay
+from web.chat import fragments
+from web.chat.changes import Announcer, Change, Rendered
+from web.chat.conversations import Conversation, Message
+from web.chat.insert import Due, Inserter, Kind, Sent, Written
+from web.chat.refusals import Cause, Refused
+from web.data.postgres import DATABASE_AWAY
 
 log = logging.getLogger(__name__)
 
 BATCH = 1000
-"""Messages in one transaction at the most."""
+"""Messages in one transaction at most."""
 QUEUE = 5000
-"""Messages that wait for PostgreSQL at the most; the next one is refused in words."""
+"""Messages that wait for PostgreSQL at most; the next one is refused."""
+
+
+class Posted(NamedTuple):
+    """A message that PostgreSQL holds."""
+
+    conversation: Conversation
+    message: Message
+    html: Markup
+    is_new: bool
+    """False if its nonce had made it this message before."""
+
+    @property
+    def swap(self) -> str:
+        return fragments.message_swap(self.conversation, self.html)
 
 
 @dataclass(slots=True)
 class Draft:
     """A message on its way into PostgreSQL."""
 
-    pair: Pair
+    conversation: Conversation
     author_id: int
     body: str
     nonce: str
@@ -45,37 +57,37 @@ class Draft:
     posted: asyncio.Future[Posted]
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What a transaction did: the drafts that it was asked for, and the rows with which PostgreSQL answered."""
+class Batch(NamedTuple):
+    """What a transaction did."""
 
-    batch: Sequence[Draft]
+    drafts: Sequence[Draft]
     sent: Sequence[Draft]
-    """Those of the batch that PostgreSQL was given: each message once."""
-    rows: Sequence[tuple[Any, ...]]
+    """The drafts that PostgreSQL was given: each message once."""
+    outcomes: Sequence[Written | Due]
 
 
 class Writer:
-    """One per process. While PostgreSQL has one batch, the one before it is announced, and its authors answered."""
+    """One per process. While PostgreSQL has one batch, the one before is announced and its authors are answered."""
 
-    def __init__(self, engine: AsyncEngine, hub: Hub, chat_lists: ChatLists, relay: Relay) -> None:
-        self._batches = Batches(engine)
-        self._hub = hub
-        self._chat_lists = chat_lists
-        self._relay = relay
+    def __init__(self, engine: AsyncEngine, announcer: Announcer, enqueue: Callable[[Sequence[int]], None]) -> None:
+        """`enqueue` hands notification ids to the worker, without blocking."""
+        self._inserter = Inserter(engine)
+        self._announcer = announcer
+        self._enqueue = enqueue
         self._drafts: deque[Draft] = deque()
         self._more = asyncio.Event()
-        self._written: asyncio.Queue[Written] = asyncio.Queue(1)
-        self._loop = asyncio.get_running_loop()  # to ask for it costs a system call
+        self._written: asyncio.Queue[Batch] = asyncio.Queue(1)
+        self._loop = asyncio.get_running_loop()  # asking for it costs a system call
 
-    def write(self, pair: Pair, author_id: int, body: str, nonce: str) -> asyncio.Future[Posted]:
-        """The message once it is committed; a nonce that was there before gives the message it gave then.
+    def write(self, conversation: Conversation, author_id: int, body: str, nonce: str) -> asyncio.Future[Posted]:
+        """The message, once it is committed; a nonce that was used before gives the message that it made then.
 
         Raises Refused, here or in the future.
         """
         if len(self._drafts) >= QUEUE:
-            raise Refused("Too many messages are waiting right now.", retry=True, cause="queue")
-        draft = Draft(pair, author_id, body, nonce, (pair.id, author_id, nonce), self._loop.create_future())
+            raise Refused(Cause.QUEUE, "Too many messages are waiting right now.", retry=True)
+        key = (conversation.id, author_id, nonce)
+        draft = Draft(conversation, author_id, body, nonce, key, self._loop.create_future())
         self._drafts.append(draft)
         self._more.set()
         return draft.posted
@@ -91,85 +103,106 @@ class Writer:
             async with loops.loops(self._write_forever, self._answer_forever):
                 yield
         finally:
-            await self._batches.disconnect()
+            await self._inserter.disconnect()
 
     async def _write_forever(self) -> None:
         while True:
             await self._more.wait()
-            await asyncio.sleep(0)  # whatever else stands at a socket already comes along
-            batch = [self._drafts.popleft() for _ in range(min(BATCH, len(self._drafts)))]
+            await asyncio.sleep(0)  # so that what has already arrived at the sockets comes along
+            drafts = [self._drafts.popleft() for _ in range(min(BATCH, len(self._drafts)))]
             if not self._drafts:
                 self._more.clear()
-            await self._settle(batch)
+            await self._settle(drafts)
 
-    async def _settle(self, batch: Sequence[Draft]) -> None:
-        """Write the batch, or refuse it; one bad message takes no other with it."""
-        sent = list({draft.key: draft for draft in batch}.values())
+    async def _settle(self, drafts: Sequence[Draft]) -> None:
+        """Write the drafts, or refuse them; one bad message takes no other with it."""
+        sent = list({draft.key: draft for draft in drafts}.values())
         try:
-            rows = await self._batches.write(list(map(_sent, sent)))
+            outcomes = await self._inserter.write(list(map(_sent, sent)))
         except Exception as error:
-            if isinstance(error, UNAVAILABLE):
-                refused = Refused("Knock cannot keep messages at the moment.", retry=True, cause="database")
-            elif len(batch) > 1:
-                middle = len(batch) // 2
-                await self._settle(batch[:middle])
-                await self._settle(batch[middle:])
+            if isinstance(error, DATABASE_AWAY):
+                refused = Refused(Cause.DATABASE, "Knock cannot keep messages at the moment.", retry=True)
+            elif len(drafts) > 1:
+                middle = len(drafts) // 2
+                await self._settle(drafts[:middle])
+                await self._settle(drafts[middle:])
                 return
             else:
                 log.exception("A message could not be written")
-                refused = Refused("This message could not be kept.", cause="error")
-            for draft in batch:
+                refused = Refused(Cause.ERROR, "This message could not be kept.")
+            for draft in drafts:
                 if not draft.posted.done():
                     draft.posted.set_exception(refused)
             return
-        await self._written.put(Written(batch, sent, rows))
+        await self._written.put(Batch(drafts, sent, outcomes))
 
     async def _answer_forever(self) -> None:
         while True:
-            await self._answer(await self._written.get())
+            batch = await self._written.get()
+            try:
+                await self._answer(batch)
+            except Exception:
+                # The messages are committed, so their pages learn that when they send them again.
+                for draft in batch.drafts:
+                    if not draft.posted.done():
+                        draft.posted.set_exception(Refused(Cause.ERROR, "Something went wrong.", retry=True))
+                raise
 
-    async def _answer(self, written: Written) -> None:
-        """Tell everybody whom it concerns, in the order of commits."""
+    async def _answer(self, batch: Batch) -> None:
+        """Announce what is new, in the order of commits, then answer the authors."""
         posted_by_key: dict[tuple[int, int, str], Posted] = {}
         new: dict[int, list[Posted]] = defaultdict(list)
-        due, again = [], []
-        for kind, number, seq, version, body, created_at in written.rows:
-            if kind == "due":
-                due.append(number)
+        due, old = [], []
+        for outcome in batch.outcomes:
+            if isinstance(outcome, Due):
+                due.append(outcome.id)
                 continue
-            draft = written.sent[number - 1]
-            is_new = kind == "new"
-            posted = _posted(draft, seq, version, draft.body if is_new else body, created_at, is_new=is_new)
-            posted_by_key[draft.key] = posted
-            if is_new:
-                new[draft.pair.id].append(posted)
-            elif kind == "again":
-                again.append(posted)
-        metrics.BATCH.observe(len(written.batch))
+            draft = batch.sent[outcome.place - 1]
+            posted = posted_by_key[draft.key] = _posted(draft, outcome)
+            if posted.is_new:
+                new[draft.conversation.id].append(posted)
+            elif outcome.kind == Kind.OLD:
+                old.append(posted)
+        metrics.BATCH.observe(len(batch.drafts))
         metrics.MESSAGES.inc(sum(map(len, new.values())))
-        await asyncio.sleep(0)  # the sockets have their turn, and PostgreSQL the next batch
-        for added in new.values():
-            added.sort(key=lambda posted: posted.seq)
-            messages.announce(self._hub, self._chat_lists, self._relay, added)
-        self._relay.enqueue(due)
-        for posted in again:
-            messages.announce_again(self._hub, self._chat_lists, posted)
-        for draft in written.batch:
-            if not draft.posted.done():  # the page may have gone, and its view been cancelled
+        await asyncio.sleep(0)  # so that the sockets get their turn, and PostgreSQL the next batch
+        for appended in new.values():
+            self._announcer.announce(_append(appended))
+        self._enqueue(due)
+        for posted in old:
+            # The process that committed it may have died before it could announce it.
+            self._announcer.announce_to_pages(posted.conversation, [Rendered(posted.message, posted.html)])
+        for draft in batch.drafts:
+            if not draft.posted.done():  # cancelled if the page has gone
                 draft.posted.set_result(posted_by_key[draft.key])
 
 
 def _sent(draft: Draft) -> Sent:
     return {
-        "conversation_id": draft.pair.id,
+        "conversation_id": draft.conversation.id,
         "author_id": draft.author_id,
-        "recipient_id": draft.pair.other(draft.author_id).id,
         "nonce": draft.nonce,
         "body": draft.body,
     }
 
 
-def _posted(draft: Draft, seq: int, version: int, body: str, created_at: datetime, *, is_new: bool) -> Posted:
-    pair, author_id, nonce = draft.pair, draft.author_id, draft.nonce
-    html = fragments.message(pair, seq, version, author_id, nonce, body, created_at)
-    return Posted(pair, author_id, body, seq, version, created_at, html, is_new)
+def _posted(draft: Draft, written: Written) -> Posted:
+    message = Message(
+        seq=written.seq,
+        version=written.version,
+        author_id=draft.author_id,
+        nonce=draft.nonce,
+        body=draft.body if written.body is None else written.body,
+        created_at=written.created_at,
+        edited_at=written.edited_at,
+        removed_at=written.removed_at,
+    )
+    html = fragments.message(draft.conversation, message)
+    return Posted(draft.conversation, message, html, written.kind == Kind.NEW)
+
+
+def _append(appended: Sequence[Posted]) -> Change:
+    """The messages that one transaction appended to a conversation."""
+    messages = sorted([Rendered(posted.message, posted.html) for posted in appended])
+    first, last = messages[0].message, messages[-1].message
+    return Change(appended[0].conversation, first.version - 1, last.version, last.seq, messages)

@@ -118,7 +118,10 @@ class Message(Base):
     author_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     nonce: Mapped[str] = mapped_column(Text)
     body: Mapped[str] = mapped_column(Text)
+    """Empty once the message was removed."""
     created_at: Mapped[datetime] = mapped_column(Moment)
+    edited_at: Mapped[datetime | None] = mapped_column(Moment)
+    removed_at: Mapped[datetime | None] = mapped_column(Moment)
 
 
 class Notification(Base):

@@ -1,4 +1,4 @@
-"""PostgreSQL: the engine, and `db`, which is how the code calls a SQLAlchemy session."""
+"""PostgreSQL: the engine, kept connections, and `db`, the name of a SQLAlchemy session everywhere."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,9 +12,9 @@ from sqlalchemy.orm import DeclarativeBase
 
 from web.settings import Settings
 
-Sessions = async_sessionmaker[AsyncSession]
+Database = async_sessionmaker[AsyncSession]
 
-UNAVAILABLE = (
+DATABASE_AWAY = (
     exc.OperationalError,
     exc.InterfaceError,
     exc.TimeoutError,
@@ -23,11 +23,11 @@ UNAVAILABLE = (
     ConnectionError,
     TimeoutError,
 )
-"""What is raised while PostgreSQL is away: through SQLAlchemy, by its driver, by the network."""
+"""What SQLAlchemy, the driver and the network raise while PostgreSQL is away."""
 
 
 class Base(DeclarativeBase):
-    """Constraints get names by one rule, so that a migration can name what it drops."""
+    """Names constraints by one rule, so that a migration can name what it drops."""
 
     metadata = MetaData(
         naming_convention={
@@ -42,17 +42,17 @@ class Base(DeclarativeBase):
 
 @asynccontextmanager
 async def connect(settings: Settings) -> AsyncIterator[AsyncEngine]:
-    """An engine that finds out within two seconds that PostgreSQL is gone, and by itself that it is back."""
+    """An engine that notices within two seconds that PostgreSQL is gone, and reconnects by itself."""
     engine = create_async_engine(
         settings.database_url,
         pool_size=10,
         max_overflow=5,
-        # A crowd that comes back after a restart waits its turn; a PostgreSQL that is away is found out by connecting.
+        # A crowd that comes back after a restart may wait; an absent PostgreSQL is noticed by connecting.
         pool_timeout=8,
         pool_pre_ping=True,
         connect_args={
             "connect_timeout": 2,
-            # A peer that vanished without a word (a frozen host, a cut cable) is noticed by the kernel.
+            # The kernel notices a peer that vanished silently (a frozen host, a cut cable).
             "tcp_user_timeout": 3000,
             "options": "-c statement_timeout=10000 -c lock_timeout=3000",
         },
@@ -63,31 +63,31 @@ async def connect(settings: Settings) -> AsyncIterator[AsyncEngine]:
         await engine.dispose()
 
 
-def sessions(engine: AsyncEngine) -> Sessions:
+def database(engine: AsyncEngine) -> Database:
     return async_sessionmaker(engine, expire_on_commit=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A connection that is kept, since taking one from the pool costs more than a small transaction.
+class KeptConnection:
+    """A connection kept for good, since checking one out of the pool costs more than a small transaction.
 
-    Each statement on it is a transaction. SQLAlchemy's, to give it back by, and the driver's, to ask.
+    Each statement on it is a transaction. `pooled` returns it to the pool; `postgres` runs statements.
     """
 
-    kept: AsyncConnection
+    pooled: AsyncConnection
     postgres: psycopg.AsyncConnection[Any]
 
     @classmethod
     async def open(cls, engine: AsyncEngine, plan: str) -> Self:
-        """A new one; `plan` has settings of how PostgreSQL is to plan what is asked on it."""
-        kept = await engine.connect()
-        await kept.execution_options(isolation_level="AUTOCOMMIT")
-        raw = await kept.get_raw_connection()
-        line = cls(kept, raw.driver_connection)  # type: ignore[arg-type]
-        await line.postgres.execute(plan)
-        return line
+        """A new one; `plan` sets how PostgreSQL plans the statements on it."""
+        pooled = await engine.connect()
+        await pooled.execution_options(isolation_level="AUTOCOMMIT")
+        raw = await pooled.get_raw_connection()
+        connection = cls(pooled, raw.driver_connection)  # type: ignore[arg-type]
+        await connection.postgres.execute(plan)
+        return connection
 
     async def drop(self) -> None:
-        """Close it for good, whatever state it was left in."""
-        await self.kept.invalidate()
-        await self.kept.close()
+        """Close it instead of returning it, whatever state it is in."""
+        await self.pooled.invalidate()
+        await self.pooled.close()

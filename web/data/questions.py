@@ -1,39 +1,66 @@
-"""Questions that every page asks of PostgreSQL: put into words once, each a transaction of its own.
+"""Questions that most pages ask of PostgreSQL: compiled once, each a transaction of its own, with typed rows.
 
-With a session it costs several times what the answer does to build the statement, to take a connection and see whether
-it lives, to begin and to end a transaction. What takes several statements, or is asked rarely, takes a session.
+Through a SQLAlchemy session, building the statement, checking a connection out of the pool and opening a transaction
+cost several times what the answer does. Use a session for anything that takes several statements or is asked rarely.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from inspect import Signature, signature
+from typing import Any, Generic, TypeVar, TypeVarTuple
 
+from psycopg.rows import args_row
 from sqlalchemy import Select
 from sqlalchemy.dialects.postgresql.psycopg import dialect
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from web.data.postgres import UNAVAILABLE, Line
+from web.data.postgres import DATABASE_AWAY, KeptConnection
+
+First = TypeVar("First")
+Second = TypeVar("Second")
+Row = TypeVar("Row")
+Columns = TypeVarTuple("Columns")
 
 CONNECTIONS = 4
-"""Enough to keep PostgreSQL busy: an answer takes it less time than the process needs for the page."""
+"""Enough to keep PostgreSQL busy: it answers faster than the process renders."""
 
-# Each question looks up a few rows by an index, in its order. What is planned while the tables are empty, and then
-# kept, would read them from end to end when they are full; what is planned for the few chats that most people have
-# would read all of somebody's thousands.
+# Each question looks up a few rows by an index, in the index's order. A plan made while the tables are empty, and then
+# kept, would scan them whole when they are full; one made for the few chats of most people would read all of somebody's
+# thousands.
 PLAN = """
     SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off
 """
 
 
-class Question:
-    """A statement with named parameters (`bindparam`), which may be executed twice where an answer was lost."""
+class Question(Generic[Row]):
+    """A statement with named parameters (`bindparam`) that is safe to execute twice, in case the answer got lost."""
 
-    def __init__(self, statement: Select[*tuple[Any, ...]] | ReturningUpdate[*tuple[Any, ...]]) -> None:
+    def __init__(self, row: Callable[[*Columns], Row], statement: Select[*Columns] | ReturningUpdate[*Columns]) -> None:
+        """`row` makes a row of the columns; raises TypeError if its parameters are not named like them, in order."""
+        columns, parameters = statement.exported_columns.keys(), list(signature(row).parameters)
+        if columns != parameters:
+            raise TypeError(f"The statement has the columns {columns}, but its row takes {parameters}.")
         compiled = statement.compile(dialect=dialect())  # type: ignore[no-untyped-call]
         self.text = str(compiled)
         self.parameters = dict(compiled.params)
+        self.row_factory = args_row(row)
+
+
+def outer_join(
+    first: Callable[..., First], second: Callable[..., Second]
+) -> Callable[..., tuple[First, Second | None]]:
+    """Makes rows of an outer join: the columns of `first`, then those of `second`, None where nothing was joined."""
+    width = len(signature(first).parameters)
+
+    def row(*columns: Any) -> tuple[First, Second | None]:
+        joined = columns[width:]
+        return first(*columns[:width]), None if joined[0] is None else second(*joined)
+
+    parameters = [*signature(first).parameters.values(), *signature(second).parameters.values()]
+    row.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what Question checks
+    return row
 
 
 class Reader:
@@ -41,22 +68,22 @@ class Reader:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._idle: list[Line] = []
+        self._idle: list[KeptConnection] = []
         self._turns = asyncio.Semaphore(CONNECTIONS)
 
-    async def ask(self, question: Question, **parameters: object) -> list[tuple[Any, ...]]:
-        """The rows of the answer. Raises what PostgreSQL raises."""
+    async def fetch(self, question: Question[Row], **parameters: object) -> list[Row]:
+        """All rows of the answer. Raises what PostgreSQL raises, and DATABASE_AWAY's errors."""
         given = {**question.parameters, **parameters}
         async with self._turns:
             while self._idle:
-                line = self._idle.pop()
+                connection = self._idle.pop()
                 try:
-                    return await self._ask(line, question.text, given)
-                except UNAVAILABLE:
-                    if not line.postgres.closed:
+                    return await self._execute(connection, question, given)
+                except DATABASE_AWAY:
+                    if not connection.postgres.closed:
                         raise
                     # PostgreSQL was restarted since the last question.
-            return await self._ask(await Line.open(self._engine, PLAN), question.text, given)
+            return await self._execute(await KeptConnection.open(self._engine, PLAN), question, given)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -64,13 +91,16 @@ class Reader:
             yield
         finally:
             while self._idle:
-                await self._idle.pop().kept.close()
+                await self._idle.pop().pooled.close()
 
-    async def _ask(self, line: Line, text: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+    async def _execute(
+        self, connection: KeptConnection, question: Question[Row], parameters: dict[str, Any]
+    ) -> list[Row]:
         try:
-            rows = await (await line.postgres.execute(text, parameters)).fetchall()
+            cursor = connection.postgres.cursor(row_factory=question.row_factory)
+            rows = await (await cursor.execute(question.text, parameters)).fetchall()
         except BaseException:
-            await line.drop()
+            await connection.drop()
             raise
-        self._idle.append(line)
+        self._idle.append(connection)
         return rows

@@ -1,4 +1,4 @@
-"""Redis, which makes Knock fast and joins its processes, and which it can always do without."""
+"""Redis, which makes Knock fast and joins its processes, and which Knock can always do without."""
 
 import asyncio
 import time
@@ -14,13 +14,14 @@ from redis.exceptions import RedisError
 T = TypeVar("T")
 
 TIMEOUT = 0.5
-"""Seconds that a question to Redis may take while somebody waits for the answer."""
+"""Seconds that a command may take while somebody waits for the answer."""
 PATIENCE = 5.0
-"""Seconds that anything may take: a machine that stands still for a moment is no Redis that is away."""
+"""Seconds that any command may take: a machine that stalls for a moment does not mean that Redis is away."""
 PAUSE = 1.0
-"""Seconds without a question after one that failed."""
+"""Seconds without commands after one that failed."""
 
-UNAVAILABLE = (RedisError, OSError, TimeoutError)
+REDIS_AWAY = (RedisError, OSError, TimeoutError)
+"""What the client and the network raise while Redis is away."""
 
 
 class Store:
@@ -37,15 +38,15 @@ class Store:
     def resting(self) -> bool:
         return time.monotonic() < self._resting_until
 
-    async def ask(self, question: Awaitable[T]) -> T | None:
-        """Redis's answer, or None when there is none to be had in time."""
+    async def attempt(self, command: Awaitable[T]) -> T | None:
+        """The command's answer, or None if Redis is away or too slow."""
         if self.resting:
-            _discard(question)
+            _discard(command)
             return None
         try:
             async with asyncio.timeout(TIMEOUT):
-                return await question
-        except UNAVAILABLE:
+                return await command
+        except REDIS_AWAY:
             self.rest()
             return None
 
@@ -53,23 +54,23 @@ class Store:
         self._resting_until = time.monotonic() + PAUSE
 
 
-def _discard(question: Awaitable[object]) -> None:
-    close = getattr(question, "close", None)  # a coroutine that nobody awaits would warn
+def _discard(command: Awaitable[object]) -> None:
+    close = getattr(command, "close", None)  # a coroutine that is never awaited would warn
     if close:
         close()
 
 
 @asynccontextmanager
 async def connect(url: str) -> AsyncIterator[Store]:
-    """A store on the server at `url`; makes no connection yet."""
+    """A store on the server at `url`. Connects with the first command."""
     client = redis.Redis.from_url(
         url,
         decode_responses=True,
-        # In the newer protocol redis-py writes out every message of pub/sub for its log, though nobody reads that.
+        # With protocol 3 redis-py formats every pub/sub message for a log line that nobody reads.
         protocol=2,
         socket_timeout=PATIENCE,
         socket_connect_timeout=TIMEOUT,
-        # A command whose answer was lost may have been carried out: trying again is the caller's to decide.
+        # A command whose answer got lost may have been executed, so only the caller can decide to retry.
         retry=Retry(NoBackoff(), 0),
         health_check_interval=10,
     )

@@ -134,7 +134,7 @@ async def claim(db: AsyncSession, notification_id: int, presence: Presence) -> C
     return _claim(occasion, chat_id)
 
 
-async def told(db: AsyncSession, claim: Claim, card_id: int) -> Sequence[int]:
+async def mark_sent(db: AsyncSession, claim: Claim, card_id: int) -> Sequence[int]:
     """Telegram was told, on this card. Returns the ids of older ones, to be taken away. The caller commits."""
     rang = card_id != claim.card_id
     values = {

@@ -14,8 +14,11 @@ from sqlalchemy.orm import aliased
 from web.data.models import Conversation, Message, Notification, Participant, User
 from web.live.presence import Presence
 
+WANTS_NOTIFICATIONS = "telegram_chat_id IS NOT NULL AND (token = 0 OR notify_when_away)"
+"""SQL: whether a row of `users` is of somebody who may want to be notified of a new message (promises T2 and T3)."""
+
 TRIES = 8
-LINES = 100
+SHOWN = 100
 """Messages that a card shows at the most."""
 CARD_LIFE = timedelta(seconds=60)
 """An older card is not edited: another one is sent, so that the phone rings."""
@@ -173,7 +176,7 @@ async def _unread(db: AsyncSession, row: Notification, first_seq: int, read_seq:
         Message.seq > read_seq,
         Message.author_id != row.user_id,
     )
-    rows = (await db.execute(query.order_by(Message.seq.desc()).limit(LINES))).all()
+    rows = (await db.execute(query.order_by(Message.seq.desc()).limit(SHOWN))).all()
     return [message for message, _ in reversed(rows)], rows[0][1] if rows else 0
 
 

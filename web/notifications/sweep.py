@@ -12,7 +12,7 @@ from dramatiq.errors import DramatiqError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from web.data.postgres import UNAVAILABLE, Sessions
+from web.data.postgres import DATABASE_AWAY, Database
 from web.notifications import outbox
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ TIDYING = 3600.0
 """Seconds between two times at which old rows are deleted."""
 
 
-async def forever(db: Sessions, redis: Redis, enqueue: Callable[[Sequence[int]], None]) -> None:
+async def forever(db: Database, redis: Redis, enqueue: Callable[[Sequence[int]], None]) -> None:
     """Sweep until cancelled; while PostgreSQL or Redis is away, say so once."""
     away = False
     tidy_at = time.monotonic()
@@ -38,7 +38,7 @@ async def forever(db: Sessions, redis: Redis, enqueue: Callable[[Sequence[int]],
                     if await outbox.forget_old(connection):
                         tidy_at = time.monotonic()  # there may be more
             away = False
-        except (*UNAVAILABLE, RedisError, DramatiqError) as error:
+        except (*DATABASE_AWAY, RedisError, DramatiqError) as error:
             if not away:
                 log.warning("Nothing can be swept until PostgreSQL and Redis are there: %s", error)
             away = True
@@ -47,7 +47,7 @@ async def forever(db: Sessions, redis: Redis, enqueue: Callable[[Sequence[int]],
         await asyncio.sleep(PERIOD)
 
 
-async def forgotten(db: Sessions, redis: Redis) -> list[int]:
+async def forgotten(db: Database, redis: Redis) -> list[int]:
     """Rows that are due, and that no worker swept in the last ten seconds."""
     async with db() as connection:
         due = await outbox.due(connection)

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from web import log, settings
 from web.data import postgres
-from web.data.postgres import UNAVAILABLE, Sessions
+from web.data.postgres import DATABASE_AWAY, Database
 from web.settings import BadSetting, Settings
 from web.telegram import api, linking, polling, replies
 from web.telegram.errors import TelegramError
@@ -38,14 +38,14 @@ class Stopped(Exception):
 class Listener:
     """One bot's loop."""
 
-    def __init__(self, bot: Bot, db: Sessions, site_url: str, stop: asyncio.Event) -> None:
+    def __init__(self, bot: Bot, db: Database, site_url: str, stop: asyncio.Event) -> None:
         self._bot = bot
         self._db = db
         self._site_url = site_url
         self._stop = stop
 
     async def listen(self, turn: polling.Turn) -> None:
-        """Handle what people write, for as long as it is this bot's turn. Raises Stopped, or what UNAVAILABLE says."""
+        """Handle what people write, while it is this bot's turn. Raises Stopped, and DATABASE_AWAY's errors."""
         after: int | None = None
         pause = PAUSE
         while True:
@@ -73,7 +73,7 @@ class Listener:
             async with self._db.begin() as db:
                 if await polling.is_new(db, self._bot.id, update.update_id):
                     reply = await self._act(db, update.message)
-        except UNAVAILABLE:
+        except DATABASE_AWAY:
             raise
         except Exception:
             # It would come again for ever, and keep everything behind it waiting.
@@ -96,7 +96,7 @@ class Listener:
             username = await linking.use_code(db, argument.strip(), chat_id, _name(message))
             return replies.linked(username) if username else replies.stale(self._site_url)
         if command == "/start":
-            await linking.ask(db, chat_id, _name(message))
+            await linking.expect_username(db, chat_id, _name(message))
             return replies.asked()
         if command == "/stop":
             await linking.stop(db, chat_id)
@@ -104,7 +104,7 @@ class Listener:
         if (
             command
             and not command.startswith("/")
-            and await linking.answer(db, chat_id, f"{command} {argument}".strip())
+            and await linking.name_user(db, chat_id, f"{command} {argument}".strip())
         ):
             return replies.requested(self._site_url)
         return replies.help(self._site_url)
@@ -133,7 +133,7 @@ def _name(message: Message) -> str:
 async def run(chosen: Settings, stop: asyncio.Event) -> None:
     """Listen until `stop` is set; a lost PostgreSQL is waited for. Raises BadSetting."""
     async with api.connect(chosen) as bot, postgres.connect(chosen) as engine:
-        listener = Listener(bot, postgres.sessions(engine), chosen.site_url, stop)
+        listener = Listener(bot, postgres.database(engine), chosen.site_url, stop)
         while not stop.is_set():
             try:
                 async with polling.turn(engine, bot.id, stop) as turn:
@@ -141,7 +141,7 @@ async def run(chosen: Settings, stop: asyncio.Event) -> None:
                         await listener.listen(turn)
             except Stopped:
                 return
-            except UNAVAILABLE as error:
+            except DATABASE_AWAY as error:
                 logger.warning("PostgreSQL is away, and the bot waits for it: %s", error)
                 await polling.pause(stop, PAUSE)
 

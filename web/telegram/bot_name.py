@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from redis.asyncio import Redis
 
-from web.data.store import UNAVAILABLE, Store
+from web.data.store import REDIS_AWAY, Store
 from web.telegram.errors import TelegramError
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ async def publish_forever(redis: Redis, token: str, ask: Callable[[], Awaitable[
             await redis.set(_key(token), name)
         except TelegramError as error:
             log.warning("The settings page cannot show the bot's link: %s", error)
-        except UNAVAILABLE:
+        except REDIS_AWAY:
             pass  # the sweep says so
         await asyncio.sleep(PERIOD)
 
@@ -34,7 +34,7 @@ async def publish_forever(redis: Redis, token: str, ask: Callable[[], Awaitable[
 async def find(store: Store, token: str) -> str | None:
     """The name without the @; None while the worker did not learn it. It is remembered: a bot keeps its name."""
     if token not in _known:
-        name = await store.ask(store.client.get(_key(token)))
+        name = await store.attempt(store.client.get(_key(token)))
         if not name:
             return None
         _known[token] = str(name)

@@ -50,7 +50,7 @@ async def use_code(db: AsyncSession, code: str, chat_id: int, name: str) -> str 
     return await _link(db, user_id, chat_id, name)
 
 
-async def ask(db: AsyncSession, chat_id: int, name: str) -> None:
+async def expect_username(db: AsyncSession, chat_id: int, name: str) -> None:
     """The bot asks this chat for a username. The caller commits."""
     await db.execute(delete(TelegramRequest).where(TelegramRequest.created_at <= func.now() - REQUEST_LIFE))
     fresh = {"telegram_name": name, "user_id": None, "asked": True, "created_at": func.now()}
@@ -58,7 +58,7 @@ async def ask(db: AsyncSession, chat_id: int, name: str) -> None:
     await db.execute(statement.on_conflict_do_update(index_elements=["chat_id"], set_=fresh))
 
 
-async def answer(db: AsyncSession, chat_id: int, username: str) -> bool:
+async def name_user(db: AsyncSession, chat_id: int, username: str) -> bool:
     """The chat typed a username. Whether it had been asked for one; not whether anybody has that name.
 
     The caller commits.

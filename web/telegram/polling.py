@@ -29,7 +29,7 @@ class Turn:
         self._connection = connection
 
     async def confirm(self) -> None:
-        """Raises what `db.UNAVAILABLE` says where the turn may have been lost."""
+        """Raises what `DATABASE_AWAY` says where the turn may have been lost."""
         async with asyncio.timeout(CONFIRM_SECONDS):
             await self._connection.execute(text("SELECT 1"))
 

@@ -31,19 +31,17 @@ async def change_password(request: Request, me: SignedIn) -> Response:
             form.current.errors = ["That is not your current password."]
             return await _page(request, me, form, 422)
         user.password_hash = await users.hash_password(form.password.data)
-        ended = await sessions.end_others(db, me)
+        await request.state.endings.end_others(db, me)
         await db.commit()
     await request.state.limiter.forget(*key)
-    request.state.hub.log_out(me.id, ended)
     return pages.see_other("/settings?done=password")
 
 
 @pages.signed_in
 async def end_other_sessions(request: Request, me: SignedIn) -> Response:
     async with request.state.db() as db:
-        ended = await sessions.end_others(db, me)
+        await request.state.endings.end_others(db, me)
         await db.commit()
-    request.state.hub.log_out(me.id, ended)
     return pages.see_other("/settings?done=sessions")
 
 

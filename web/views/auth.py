@@ -15,7 +15,7 @@ async def register(request: Request) -> Response:
     if request.method == "GET":
         return pages.render("accounts/register.html", form=form)
     valid = form.validate()
-    key = ("register", _address(request), (form.username.data or "").lower())
+    key = ("register", _address(request), users.fold(form.username.data or ""))
     if not form.username.errors and (wait := await request.state.limiter.wait(*key)):
         return _too_many("accounts/register.html", form, wait)
     if valid:
@@ -38,7 +38,7 @@ async def login(request: Request) -> Response:
     form = Login(await request.form())
     if not form.validate():
         return pages.render("accounts/login.html", 422, form=form, registered=False)
-    key = ("login", _address(request), form.username.data.lower()[:64])
+    key = ("login", _address(request), users.fold(form.username.data)[:64])
     if wait := await request.state.limiter.wait(*key):
         return _too_many("accounts/login.html", form, wait)
     async with request.state.db() as db:
@@ -51,7 +51,7 @@ async def login(request: Request) -> Response:
         await db.commit()
     await request.state.limiter.forget(*key)
     # Whoever just came in is not away, though their first tab is not open yet.
-    await request.state.hub.tell_presence([user.id])
+    await request.state.hub.renew_presence([user.id])
     answer = pages.see_other(pages.local_path(form.next.data or "/"))
     sessions.set_cookie(answer, request, cookie, request.state.settings.session_max_age)
     return answer
@@ -61,9 +61,8 @@ async def log_out(request: Request) -> Response:
     me = await pages.who(request)
     if me is not None:
         async with request.state.db() as db:
-            await sessions.log_out(db, me)
+            await request.state.endings.log_out(db, me)
             await db.commit()
-        request.state.hub.log_out(me.id, [me.session_id])
     answer = pages.see_other("/login")
     sessions.delete_cookie(answer, request)
     return answer

@@ -1,7 +1,6 @@
-"""The socket of a page: frames in, each with an `action`; what the hub publishes, out."""
+"""The socket of a page: frames in, each with an `action`; frames that the hub publishes out."""
 
 import asyncio
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -10,11 +9,11 @@ import orjson
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
-from web import metrics
 from web.accounts.sessions import SignedIn
-from web.chat import conversations, fragments, messages
-from web.chat.conversations import Pair
-from web.chat.messages import Posted, Refused
+from web.chat import conversations, fragments
+from web.chat.conversations import Conversation
+from web.chat.refusals import Refused
+from web.chat.writer import Posted
 from web.data import postgres
 from web.live.socket import NOT_SIGNED_IN, Socket
 from web.site import Site, WebSocket
@@ -23,32 +22,10 @@ from web.views import pages
 Frame = Mapping[str, str]
 
 UNREADABLE = "Knock could not read what this page sent. Reload the page and try again."
-NOBODY = "Nobody here has that name, so there is no chat with them."
-TOO_FAST = "That was too much at once; it is sent again in a moment."
-
-
-class Pace:
-    """A bucket of tokens: `rate` frames a second, and twice as many at once."""
-
-    def __init__(self, rate: float) -> None:
-        self._rate = rate
-        self._tokens = 2 * rate
-        self._at = time.monotonic()
-
-    def allows(self) -> bool:
-        if not self._rate:
-            return True
-        now = time.monotonic()
-        self._tokens = min(2 * self._rate, self._tokens + (now - self._at) * self._rate)
-        self._at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
 
 
 class Connect:
-    """The endpoint; a class, since Starlette would wrap a function for each socket, in two KiB that it keeps."""
+    """The endpoint. A class: Starlette would wrap a function for each socket, which costs two KiB while it is open."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await _connect(WebSocket(scope, receive, send))
@@ -57,7 +34,7 @@ class Connect:
 async def _connect(websocket: WebSocket) -> None:
     me = await pages.who(websocket)
     if me is None:
-        # Only an accepted socket can say why it is closed; before that the page would see 1006, and come again.
+        # Only an accepted socket can say why it is closed; otherwise the page would see 1006 and come again.
         await websocket.accept()
         await websocket.close(NOT_SIGNED_IN)
         return
@@ -72,8 +49,6 @@ async def _connect(websocket: WebSocket) -> None:
 
 
 async def _listen(websocket: WebSocket, socket: Socket) -> None:
-    site = websocket.state
-    pace = Pace(site.settings.socket_rate)
     while not socket.closing:
         event = await websocket.receive()
         if event["type"] == "websocket.disconnect":
@@ -81,11 +56,8 @@ async def _listen(websocket: WebSocket, socket: Socket) -> None:
         frame = _parse(event.get("text") or event.get("bytes") or b"")
         if frame is None:
             socket.push(fragments.refusal("", UNREADABLE, retry=False))
-        elif pace.allows():
-            await _act(site, socket, frame)
-        elif frame["action"] == "send":
-            metrics.REFUSED.labels("rate").inc()
-            socket.push(fragments.refusal(frame.get("nonce", ""), TOO_FAST, retry=True))
+        else:
+            await _act(websocket.state, socket, frame)
 
 
 def _parse(text: str | bytes) -> Frame | None:
@@ -103,45 +75,33 @@ async def _act(site: Site, socket: Socket, frame: Frame) -> None:
     action = frame["action"]
     if action == "send":
         await _send(site, socket, frame)
+    elif action not in ("view", "typing", "read"):
+        socket.push(fragments.refusal("", UNREADABLE, retry=False))
+    elif not site.pace.allows(socket.me.id):
+        return  # the page says how far it has read with the next message
     elif action == "view":
         await site.hub.looked(socket, viewing=frame.get("visible") == "true")
-    elif action in ("typing", "read"):
-        try:
-            pair = await site.pairs.find(socket.me.id, frame.get("to", ""))
-            if pair is not None and action == "typing":
-                site.hub.publish([pair.other(socket.me.id).id], fragments.typing(pair, socket.me.id))
-            elif pair is not None:
-                await _read(site, socket.me, pair, frame.get("version", ""))
-        except postgres.UNAVAILABLE:
-            return  # the page says how far it has read again, with the next message or the next visit
     else:
-        socket.push(fragments.refusal("", UNREADABLE, retry=False))
+        with suppress(*postgres.DATABASE_AWAY):
+            conversation = await site.conversations.find(socket.me.id, frame.get("to", ""))
+            if conversation is not None and action == "typing":
+                _type(site, socket.me, conversation)
+            elif conversation is not None:
+                await _read(site, socket.me, conversation, frame.get("version", ""))
 
 
 async def _send(site: Site, socket: Socket, frame: Frame) -> None:
-    me, nonce = socket.me, frame.get("nonce", "")
+    nonce = frame.get("nonce", "")
     try:
-        body = messages.check(frame.get("body", ""), nonce)
-        try:
-            pair = await site.pairs.find(me.id, frame.get("to", ""))
-        except postgres.UNAVAILABLE:
-            raise Refused(pages.UNAVAILABLE, retry=True, cause="database") from None
-        if pair is None:
-            raise Refused(NOBODY, cause="nobody")
-        writing = site.writer.write(pair, me.id, body, nonce)
+        posted = await site.messages.post(socket.me.id, frame.get("to", ""), frame.get("body", ""), nonce)
     except Refused as refused:
         socket.push(fragments.refusal(nonce, str(refused), refused.retry))
         return
-    writing.add_done_callback(partial(_answer, socket, nonce))
-    # The page is read on meanwhile, unless that would only make the queue longer.
-    if site.writer.is_behind:
-        with suppress(Refused):
-            await writing
+    posted.add_done_callback(partial(_answer, socket, nonce))
+    await site.messages.keep_up(posted)
 
 
 def _answer(socket: Socket, nonce: str, written: asyncio.Future[Posted]) -> None:
-    if written.cancelled():  # the page has gone
-        return
     try:
         posted = written.result()
     except Refused as refused:
@@ -151,8 +111,13 @@ def _answer(socket: Socket, nonce: str, written: asyncio.Future[Posted]) -> None
             socket.push(posted.swap)
 
 
-async def _read(site: Site, me: SignedIn, pair: Pair, version: str) -> None:
+def _type(site: Site, me: SignedIn, conversation: Conversation) -> None:
+    others = [person.id for person in conversation.others(me.id)]
+    site.hub.publish(others, fragments.typing(conversation, me.id))
+
+
+async def _read(site: Site, me: SignedIn, conversation: Conversation, version: str) -> None:
     if not (version.isascii() and version.isdigit() and int(version) <= pages.MAX_BIGINT):
         return
-    if await conversations.mark_read(site.reader, me.id, pair.id, int(version)):
-        site.chat_lists.changed(pair.id, me.id)
+    if await conversations.mark_read(site.reader, me.id, conversation.id, int(version)):
+        site.list_updates.changed(conversation.id, [me.id])

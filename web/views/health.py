@@ -19,9 +19,9 @@ async def readyz(request: Request) -> Response:
         async with request.state.db() as db:
             await db.execute(text("SELECT 1"))
         postgresql = "ok"
-    except postgres.UNAVAILABLE:
+    except postgres.DATABASE_AWAY:
         postgresql = "away"
-    redis = "ok" if await request.state.store.ask(request.state.store.client.ping()) else "away"
+    redis = "ok" if await request.state.store.attempt(request.state.store.client.ping()) else "away"
     return JSONResponse({"postgresql": postgresql, "redis": redis}, 200 if postgresql == "ok" else 503)
 
 

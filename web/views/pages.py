@@ -12,7 +12,7 @@ from web import templates
 from web.accounts import sessions
 from web.accounts.sessions import SignedIn
 from web.chat import lists
-from web.chat.conversations import Pair
+from web.chat.conversations import Conversation
 from web.chat.lists import Entry
 from web.data import postgres
 from web.site import Connection, Request
@@ -23,13 +23,13 @@ View = Callable[[Request], Awaitable[Response]]
 SignedInView = Callable[[Request, SignedIn], Awaitable[Response]]
 SignedInWithChatsView = Callable[[Request, SignedIn, list[Entry]], Awaitable[Response]]
 
-UNAVAILABLE = "Knock cannot reach its database at the moment. Nothing is lost; try again in a few seconds."
+TRY_AGAIN_SOON = "Knock cannot reach its database at the moment. Nothing is lost; try again in a few seconds."
 RETRY_AFTER = "3"
 MAX_BIGINT = 2**63 - 1
 
 
-def render(name: str, status_code: int = 200, **context: object) -> HTMLResponse:
-    return HTMLResponse(templates.page(name, **context), status_code)
+def render(template: str, status_code: int = 200, /, **context: object) -> HTMLResponse:
+    return HTMLResponse(templates.page(template, **context), status_code)
 
 
 def see_other(path: str) -> Response:
@@ -66,12 +66,12 @@ def _to_login_and_back(request: Request) -> Response:
     return to_login(request, here if request.method == "GET" else "/")
 
 
-async def pair_of(request: Request, me: SignedIn) -> Pair:
-    """The conversation that the address names: loaded through who asks, so a stranger's is a 404."""
-    pair = await request.state.pairs.find(me.id, request.path_params["username"])
-    if pair is None:
+async def conversation_of(request: Request, me: SignedIn) -> Conversation:
+    """The conversation that the address names, loaded through the signed-in user, so that a stranger's is a 404."""
+    conversation = await request.state.conversations.find(me.id, request.path_params["username"])
+    if conversation is None:
         raise HTTPException(404, "Nobody here has that name, so there is no chat with them.")
-    return pair
+    return conversation
 
 
 def number(request: Request, name: str) -> int | None:
@@ -115,7 +115,7 @@ async def on_http_error(_request: Request, error: Exception) -> Response:
 
 async def on_unavailable(request: Request, error: Exception) -> Response:
     log.warning("%s %s cannot be answered: PostgreSQL is away (%s)", request.method, request.url.path, error)
-    page = render("error.html", 503, status=503, said=UNAVAILABLE)
+    page = render("error.html", 503, status=503, said=TRY_AGAIN_SOON)
     page.headers["Retry-After"] = RETRY_AFTER
     return page
 
@@ -126,6 +126,6 @@ async def on_error(_request: Request, _error: Exception) -> Response:
 
 HANDLERS: dict[Any, Any] = {
     HTTPException: on_http_error,
-    **dict.fromkeys(postgres.UNAVAILABLE, on_unavailable),
+    **dict.fromkeys(postgres.DATABASE_AWAY, on_unavailable),
     Exception: on_error,
 }

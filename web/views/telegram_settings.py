@@ -119,7 +119,7 @@ async def test(request: Request, me: SignedIn) -> Response:
         return _back("unheard")
     for _ in range(tasks.TEST_MS // 250):
         await asyncio.sleep(0.25)
-        if said := await request.state.store.ask(request.state.store.client.get(key)):
+        if said := await request.state.store.attempt(request.state.store.client.get(key)):
             return _back(str(said))
     return _back("unheard")
 

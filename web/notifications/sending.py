@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from web.data.models import User
-from web.data.postgres import UNAVAILABLE, Sessions
+from web.data.postgres import DATABASE_AWAY, Database
 from web.data.store import TIMEOUT
 from web.live import presence
 from web.live.presence import Presence
@@ -33,16 +33,16 @@ MARK_SECONDS = 8.0
 
 
 @dataclass(frozen=True)
-class Teller:
+class Sender:
     """What a worker process tells with; `bot` is None while Telegram is off."""
 
-    db: Sessions
+    db: Database
     redis: Redis
     bot: Bot | None
     site_url: str
     _chats: WeakValueDictionary[int, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
-    async def tell(self, notification_id: int) -> None:
+    async def send(self, notification_id: int) -> None:
         """Tell of this row, unless something speaks against it. Raises DBAPIError where PostgreSQL is away."""
         async with self.db() as db:
             row = await outbox.find(db, notification_id)
@@ -114,17 +114,17 @@ class Teller:
         except TelegramError as error:
             await self._refused(claim, error)
             return
-        for old_card_id in await self._told(claim, card_id):
+        for old_card_id in await self._mark_sent(claim, card_id):
             await self._take_away(bot, claim, old_card_id)
 
-    async def _told(self, claim: Claim, card_id: int) -> Sequence[int]:
+    async def _mark_sent(self, claim: Claim, card_id: int) -> Sequence[int]:
         """Mark the row, if need be when PostgreSQL is back: without the mark the user would be told twice."""
         until = time.monotonic() + MARK_SECONDS
         while True:
             try:
                 async with self.db.begin() as db:
-                    return await outbox.told(db, claim, card_id)
-            except UNAVAILABLE:
+                    return await outbox.mark_sent(db, claim, card_id)
+            except DATABASE_AWAY:
                 if time.monotonic() > until:
                     raise
             await asyncio.sleep(0.5)

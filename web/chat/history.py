@@ -1,0 +1,134 @@
+"""What a page shows of a conversation: the latest messages, older ones, and what has changed since a version."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from markupsafe import Markup
+from sqlalchemy import BigInteger, bindparam, select, true
+
+from web.chat import fragments
+from web.chat.cache import LENGTH, Cache, Latest
+from web.chat.conversations import Conversation, Message
+from web.data import models
+from web.data.questions import Question, Reader, outer_join
+
+LINGER = 1.0
+"""Seconds for which a list that was loaded is shared without asking again."""
+CHANGES = 200
+"""Messages in one page of a catch-up."""
+
+
+class Head(NamedTuple):
+    """How far a conversation has got."""
+
+    conversation_version: int
+    last_seq: int
+
+
+class Changes(NamedTuple):
+    """A page of a catch-up: the messages, rendered, the version that they lead to, and whether more follow."""
+
+    messages: Sequence[Markup]
+    reached: int
+    more: bool
+
+
+_CONVERSATION, _SEQ, _VERSION, _FIRST = (
+    bindparam(name, type_=BigInteger) for name in ("conversation_id", "seq", "version", "first_seq")
+)
+_MESSAGES = select(
+    models.Message.seq,
+    models.Message.version,
+    models.Message.author_id,
+    models.Message.nonce,
+    models.Message.body,
+    models.Message.created_at,
+    models.Message.edited_at,
+    models.Message.removed_at,
+).where(models.Message.conversation_id == _CONVERSATION)
+BEFORE = Question(Message, _MESSAGES.where(models.Message.seq < _SEQ).order_by(models.Message.seq.desc()).limit(LENGTH))
+_CHANGED = (
+    _MESSAGES.where(models.Message.version > _VERSION, models.Message.seq >= _FIRST)
+    .order_by(models.Message.version)
+    .limit(CHANGES)
+    .subquery()
+)
+_NEWEST = _MESSAGES.order_by(models.Message.seq.desc()).limit(LENGTH).subquery()
+_HEAD = select(models.Conversation.version.label("conversation_version"), models.Conversation.last_seq).where(
+    models.Conversation.id == _CONVERSATION
+)
+AFTER = Question(
+    outer_join(Head, Message),
+    _HEAD.add_columns(*_CHANGED.c).outerjoin(_CHANGED, true()).order_by(_CHANGED.c.version),
+)
+LATEST = Question(
+    outer_join(Head, Message),
+    _HEAD.add_columns(*_NEWEST.c).outerjoin(_NEWEST, true()).order_by(_NEWEST.c.seq),
+)
+
+
+class Latests:
+    """The latest messages of conversations: from Redis when they are there, else from PostgreSQL and into Redis."""
+
+    def __init__(self, reader: Reader, cached: Cache) -> None:
+        self._reader = reader
+        self._cached = cached
+        self._loading: dict[int, asyncio.Task[Latest]] = {}
+
+    async def of(self, conversation: Conversation, version: int) -> Latest:
+        """The latest messages, not older than `version`."""
+        found = await self._cached.read(conversation.id, version)
+        while found is None or found.version < version:
+            found = await asyncio.shield(self._loading_of(conversation, version))
+        return found
+
+    def _loading_of(self, conversation: Conversation, version: int) -> asyncio.Task[Latest]:
+        """However many readers want a cold list, one of them asks PostgreSQL.
+
+        Its answer is kept for a moment, for readers who missed it in Redis before and get here only now.
+        """
+        loading = self._loading.get(conversation.id)
+        if loading is None or (loading.done() and (loading.exception() or loading.result().version < version)):
+            loading = self._loading[conversation.id] = asyncio.create_task(self._load(conversation))
+            loading.add_done_callback(lambda loaded: self._forget_soon(conversation.id, loaded))
+        return loading
+
+    def _forget_soon(self, conversation_id: int, loaded: asyncio.Task[Latest]) -> None:
+        def forget() -> None:
+            if self._loading.get(conversation_id) is loaded:
+                del self._loading[conversation_id]
+
+        asyncio.get_running_loop().call_later(LINGER, forget)
+
+    async def _load(self, conversation: Conversation) -> Latest:
+        latest = await load_latest(self._reader, conversation)
+        await self._cached.fill(conversation.id, latest)
+        return latest
+
+
+async def load_latest(reader: Reader, conversation: Conversation) -> Latest:
+    """The latest messages and their version, read in one statement and so at one moment."""
+    rows = await reader.fetch(LATEST, conversation_id=conversation.id)
+    [head, _], *_ = rows
+    html = [fragments.message(conversation, message) for _, message in rows if message is not None]
+    return Latest(head.conversation_version, head.last_seq, html)
+
+
+async def before(reader: Reader, conversation: Conversation, seq: int) -> list[Markup]:
+    """The messages before `seq`, rendered, oldest first, at most a page of them."""
+    rows = await reader.fetch(BEFORE, conversation_id=conversation.id, seq=seq)
+    return [fragments.message(conversation, message) for message in reversed(rows)]
+
+
+async def after(reader: Reader, conversation: Conversation, version: int, first_seq: int = 1) -> Changes:
+    """What has changed since `version`, for a page that shows the messages from `first_seq` on.
+
+    Changes of older messages are left out: a page would put them above a gap.
+    """
+    rows = await reader.fetch(AFTER, conversation_id=conversation.id, version=version, first_seq=first_seq)
+    [head, _], *_ = rows
+    changed = [message for _, message in rows if message is not None]
+    more = len(changed) == CHANGES
+    reached = changed[-1].version if more else max(version, head.conversation_version)
+    return Changes([fragments.message(conversation, message) for message in changed], reached, more)

@@ -1,0 +1,27 @@
+"""Why a message is not taken."""
+
+from enum import StrEnum
+
+from web import metrics
+
+
+class Cause(StrEnum):
+    INVALID = "invalid"
+    """The message itself cannot be kept."""
+    NOBODY = "nobody"
+    """There is nobody to send it to."""
+    PACE = "rate"
+    """Its author sends too fast."""
+    QUEUE = "queue"
+    DATABASE = "database"
+    ERROR = "error"
+
+
+class Refused(Exception):
+    """A send that was refused; the text is for its author. `retry`: the same send may succeed later."""
+
+    def __init__(self, cause: Cause, reason: str, *, retry: bool = False) -> None:
+        super().__init__(reason)
+        self.cause = cause
+        self.retry = retry
+        metrics.REFUSED.labels(cause.value).inc()
