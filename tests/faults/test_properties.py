@@ -1,12 +1,13 @@
-"""Any order of sends, reads, cuts, catch-ups and cache fills: the model's list, the page's and PostgreSQL's are equal.
+"""Any order of sends, edits, removals, reads, cuts and cache fills: the model, the pages and PostgreSQL agree.
 
-The parts are those of a web process, in this one: the writer, the hub's frames, the cached lists and PostgreSQL. A page
-here is what it is in `tests/faults/page.py`, with its socket replaced by the frames that were published.
+The parts are those of two web processes, in this one: the writer, the hub's frames, the cached lists and PostgreSQL. A
+page is what it is in `tests/faults/page.py`, with its socket replaced by the frames that were published.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any, TypeVar
 
@@ -20,13 +21,19 @@ from tests.faults.page import Page, Shown
 from tests.faults.parts import Parts, Somebody
 from web import settings as environment
 from web import site as sites
-from web.chat import conversations, lists, messages
-from web.chat.conversations import Pair
-from web.chat.messages import Posted
+from web.chat import changes, conversations, fragments, history, lists
+from web.chat.cache import Latest
+from web.chat.changes import Change
+from web.chat.conversations import Conversation
+from web.chat.writer import Posted
 
 T = TypeVar("T")
 
 SIDES = st.sampled_from((0, 1))
+RECENT = st.integers(0, 2)
+"""How far back the message is."""
+WHICH = st.integers(0, 1000)
+"""Chooses one of what is there, modulo how many there are."""
 
 
 class Chat:
@@ -44,11 +51,21 @@ class Chat:
         chosen = environment.read({**self.parts.environ, "PORT": "8000"})
         self.processes = [await self.stack.enter_async_context(sites.running(chosen)) for _ in range(2)]
 
-    async def begin(self) -> tuple[list[Somebody], Pair]:
+    async def begin(self) -> tuple[list[Somebody], Conversation]:
         people = await self.parts.people(2)
-        pair = await self.processes[0]["pairs"].find(people[0].id, people[1].username)
-        assert pair is not None
-        return people, pair
+        conversation = await self.processes[0]["conversations"].find(people[0].id, people[1].username)
+        assert conversation is not None
+        return people, conversation
+
+
+@dataclass
+class Expected:
+    """A message of the model."""
+
+    side: int
+    nonce: str
+    body: str
+    is_removed: bool = False
 
 
 @pytest.fixture
@@ -64,25 +81,23 @@ def test_every_order_ends_in_the_same_list(chat: Chat) -> None:
     class Orders(RuleBasedStateMachine):
         def __init__(self) -> None:
             super().__init__()
-            self.people, self.pair = chat.do(chat.begin())
-            self.model: list[tuple[int, str]] = []
-            """Author and nonce of each message, in order."""
+            self.people, self.conversation = chat.do(chat.begin())
+            self.model: list[Expected] = []
             self.late: list[str] = []
-            """Frames that were lost on their way to a page, and may come late."""
+            """Frames that may arrive a second time, late."""
             self.is_connected = [True, True]
             http: ClientSession = None  # type: ignore[assignment]  # nothing goes over the network here
             self.pages = [Page(http, me, "", "") for me in self.people]
-            self.sent: list[tuple[int, str]] = []
 
         @rule(side=SIDES, process=SIDES)
         def send(self, side: int, process: int) -> None:
             self._post(side, process, token_hex(8))
 
-        @rule(process=SIDES, again=st.integers(0, 1000))
-        def send_again(self, process: int, again: int) -> None:
-            if self.sent:
-                side, nonce = self.sent[again % len(self.sent)]
-                self._post(side, process, nonce)
+        @rule(process=SIDES, which=WHICH)
+        def send_again(self, process: int, which: int) -> None:
+            if self.model:
+                message = self.model[which % len(self.model)]
+                self._post(message.side, process, message.nonce)
 
         @rule(burst=st.lists(st.tuples(SIDES, SIDES), min_size=2, max_size=8))
         def send_at_once(self, burst: list[tuple[int, int]]) -> None:
@@ -92,9 +107,23 @@ def test_every_order_ends_in_the_same_list(chat: Chat) -> None:
                 return await asyncio.gather(*(self._write(*draft) for draft in drafts))
 
             for (side, _, nonce), posted in sorted(
-                zip(drafts, chat.do(all_of_them()), strict=True), key=lambda each: each[1].seq
+                zip(drafts, chat.do(all_of_them()), strict=True), key=lambda each: each[1].message.seq
             ):
                 self._posted(side, nonce, posted)
+
+        @rule(process=SIDES, wanted=st.lists(st.tuples(SIDES, RECENT, st.booleans()), min_size=1, max_size=4))
+        def edit_and_remove(self, process: int, wanted: list[tuple[int, int, bool]]) -> None:
+            """By their author, and by the other one, who may not."""
+            for side, back, removes in wanted:
+                if back >= len(self.model):
+                    continue
+                seq = len(self.model) - back
+                message = self.model[seq - 1]
+                if removes:
+                    if self._change(side, process, seq, changes.remove):
+                        message.body, message.is_removed = "", True
+                elif self._change(side, process, seq, changes.edit, edited := f"edited {token_hex(4)}"):
+                    message.body = edited
 
         @rule(side=SIDES)
         def cut(self, side: int) -> None:
@@ -109,29 +138,35 @@ def test_every_order_ends_in_the_same_list(chat: Chat) -> None:
         def catch_up_once_more(self, side: int, process: int) -> None:
             self._catch_up(side, process)
 
-        @rule(side=SIDES, which=st.integers(0, 1000))
-        def an_old_frame_comes_late(self, side: int, which: int) -> None:
+        @rule(side=SIDES, process=SIDES, which=WHICH)
+        def open_the_page_with_only_the_newest(self, side: int, process: int, which: int) -> None:
+            """As a page holds them that has not loaded the older ones."""
+            page = self.pages[side]
+            latest = chat.do(history.load_latest(chat.processes[process]["reader"], self.conversation))
+            page.first_seq = latest.first_seq + which % (len(latest.messages) + 1)
+            page.shown.clear()
+            page.cursor = latest.version
+            page.take(str(latest.html))
+            self.is_connected[side] = True
+
+        @rule(side=SIDES, which=WHICH)
+        def a_frame_comes_late(self, side: int, which: int) -> None:
             if self.late and self.is_connected[side]:
                 self.pages[side].take(self.late[which % len(self.late)])
 
-        @rule(side=SIDES, process=SIDES)
-        def open_the_page(self, side: int, process: int) -> None:
-            """From the cached list, where there is one that is not too old."""
-
-            async def latest() -> Any:
-                kept = await messages.load_latest(chat.processes[process]["reader"], self.pair)
-                found = await chat.processes[process]["latests"].of(self.pair, kept.version)
-                return kept, found
-
-            kept, found = chat.do(latest())
+        @rule(process=SIDES)
+        def open_the_chat(self, process: int) -> None:
+            """Fills the cached list if it is not there."""
+            kept = chat.do(history.load_latest(chat.processes[process]["reader"], self.conversation))
+            found = chat.do(chat.processes[process]["latests"].of(self.conversation, kept.version))
             assert (found.version, list(found.messages)) == (kept.version, list(kept.messages))
 
         @rule(process=SIDES)
         def a_slow_reader_fills_the_cache(self, process: int) -> None:
             async def fill() -> None:
-                kept = await messages.load_latest(chat.processes[process]["reader"], self.pair)
+                kept = await history.load_latest(chat.processes[process]["reader"], self.conversation)
                 await self._write(0, 1 - process, nonce)
-                await chat.processes[process]["latests"]._cached.fill(self.pair.id, kept)
+                await chat.processes[process]["latests"]._cached.fill(self.conversation.id, kept)
 
             nonce = token_hex(8)
             chat.do(fill())
@@ -145,32 +180,46 @@ def test_every_order_ends_in_the_same_list(chat: Chat) -> None:
         def read(self, side: int) -> None:
             async def mark() -> int:
                 reader, me = chat.processes[0]["reader"], self.people[side].id
-                await conversations.mark_read(reader, me, self.pair.id, self.pages[side].cursor)
-                lines = await lists.entries(reader, [(self.pair.id, me)])
-                return lines[0][1].unread if lines else 0
+                await conversations.mark_read(reader, me, self.conversation.id, self.pages[side].cursor)
+                entries = await lists.entries(reader, [(self.conversation.id, me)])
+                return entries[0].unread if entries else 0
 
-            # Whoever writes has read what stands above; nothing that the page did not show is taken for read else.
-            mine = [number for number, (author, _) in enumerate(self.model, 1) if author == side]
-            seen = max(self.pages[side].cursor, mine[-1] if mine else 0)
-            assert chat.do(mark()) <= len(self.model) - min(seen, len(self.model))
+            # Sending marks earlier messages as read by their sender; otherwise only what the page showed is read.
+            mine = [seq for seq, message in enumerate(self.model, 1) if message.side == side]
+            shown = [row.seq for row in self._rows() if row.version <= self.pages[side].cursor]
+            seen = max(shown, default=0), max(mine, default=0)
+            assert chat.do(mark()) <= len(self.model) - max(seen)
 
         @invariant()
         def postgresql_is_the_model(self) -> None:
-            assert [(row.author, row.nonce) for row in self._rows()] == [
-                (self.people[side].username, nonce) for side, nonce in self.model
+            assert [(row.author, row.nonce, row.body) for row in self._rows()] == [
+                (self.people[message.side].username, message.nonce, message.body) for message in self.model
             ]
 
         @invariant()
-        def a_page_misses_nothing_below_its_cursor(self) -> None:
+        def a_page_misses_nothing_up_to_its_cursor_and_has_no_gap(self) -> None:
             rows = self._rows()
             for page, is_connected in zip(self.pages, self.is_connected, strict=True):
-                assert page.list[: page.cursor] == rows[: page.cursor]
-                assert not is_connected or page.list == rows
+                wanted = [row for row in rows if row.seq >= page.first_seq]
+                assert [row for row in page.list if row.seq < page.first_seq] == []
+                assert [row for row in wanted if row.version <= page.cursor and page.shown.get(row.seq) != row] == []
+                assert not is_connected or page.list == wanted
+
+        @invariant()
+        def a_cached_list_of_this_version_is_postgresqls(self) -> None:
+            async def both() -> tuple[Latest, Latest | None]:
+                await asyncio.sleep(0.002)  # Redis takes what waits for it
+                site = chat.processes[0]
+                kept = await history.load_latest(site["reader"], self.conversation)
+                return kept, await site["latests"]._cached.read(self.conversation.id, kept.version)
+
+            kept, found = chat.do(both())
+            assert found is None or list(found.messages) == list(kept.messages)
 
         def teardown(self) -> None:
-            for side in (0, 1):
+            for side, page in enumerate(self.pages):
                 self._catch_up(side, side)
-                assert self.pages[side].list == self._rows()
+                assert page.list == [row for row in self._rows() if row.seq >= page.first_seq]
 
         def _rows(self) -> list[Shown]:
             return [
@@ -178,43 +227,66 @@ def test_every_order_ends_in_the_same_list(chat: Chat) -> None:
                 for row in chat.parts.query(
                     "SELECT seq, version, username, nonce, body FROM messages JOIN users ON users.id = author_id"
                     " WHERE conversation_id = %s ORDER BY seq",
-                    self.pair.id,
+                    self.conversation.id,
                 )
             ]
 
         async def _write(self, side: int, process: int, nonce: str) -> Posted:
-            writer = chat.processes[process]["writer"]
-            posted: Posted = await writer.write(self.pair, self.people[side].id, f"said {nonce}", nonce)
+            messages = chat.processes[process]["messages"]
+            me, other = self.people[side], self.people[1 - side]
+            posted: Posted = await (await messages.post(me.id, other.username, f"said {nonce}", nonce))
             return posted
 
         def _post(self, side: int, process: int, nonce: str) -> None:
             self._posted(side, nonce, chat.do(self._write(side, process, nonce)))
 
         def _posted(self, side: int, nonce: str, posted: Posted) -> None:
-            """What the model, and the pages that are connected, hear of it."""
-            if (side, nonce) not in self.model:
-                self.model.append((side, nonce))
-                self.sent.append((side, nonce))
-            self.late.append(posted.swap)
+            """Add it to the model, and show it on the pages that are connected."""
+            if nonce not in [message.nonce for message in self.model]:
+                self.model.append(Expected(side, nonce, f"said {nonce}"))
+            self._arrive(posted.swap)
+
+        def _change(
+            self, side: int, process: int, seq: int, change: Callable[..., Awaitable[Change | None]], *values: str
+        ) -> bool:
+            """Change a message as its author would. Returns whether it may be changed."""
+            site = chat.processes[process]
+
+            async def committed() -> Change | None:
+                async with site["db"].begin() as db:
+                    return await change(db, self.conversation, self.people[side].id, seq, *values)
+
+            made = chat.do(committed())
+            message = self.model[seq - 1]
+            assert (made is not None) == (message.side == side and not message.is_removed)
+            if made is None:
+                return False
+            site["announcer"].announce(made)
+            self._arrive(fragments.message_swap(self.conversation, made.messages[0].html))
+            return True
+
+        def _arrive(self, frame: str) -> None:
+            self.late.append(frame)
             for page, is_connected in zip(self.pages, self.is_connected, strict=True):
                 if is_connected:
-                    page.take(posted.swap)
+                    page.take(frame)
 
         def _catch_up(self, side: int, process: int) -> None:
             page = self.pages[side]
 
-            async def changes() -> None:
+            async def catch_up() -> None:
                 more = True
                 while more:
                     reader = chat.processes[process]["reader"]
-                    items, reached, more = await messages.after(reader, self.pair, page.cursor)
-                    page.take("".join(items) + f'<input id="cursor" name="after" value="{reached}">')
+                    found = await history.after(reader, self.conversation, page.cursor, page.first_seq)
+                    page.take("".join(found.messages) + f'<input id="cursor" name="after" value="{found.reached}">')
+                    more = found.more
 
-            chat.do(changes())
+            chat.do(catch_up())
 
     run_state_machine_as_test(
         Orders,
         settings=settings(
-            max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

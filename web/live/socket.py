@@ -1,8 +1,9 @@
-"""One open WebSocket, as the hub sees it: frames go out in order, and one slow reader holds nobody."""
+"""One open WebSocket, as the hub sees it."""
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Generator
+from sys import getsizeof
 from types import coroutine
 from typing import Any
 
@@ -13,21 +14,26 @@ from web import metrics
 from web.accounts.sessions import SignedIn
 
 NOT_SIGNED_IN = 4401
-"""No session, or it was ended: the page does not reconnect."""
+"""No session, or it has ended: the page does not reconnect."""
 RESTART = 1012
 """The page reconnects at once, and catches up."""
 OVERLOAD = 1013
 """The page did not read what it was sent: it reconnects later, and catches up."""
 
 BOUND = 256
-"""Frames that wait for one socket at the most."""
+"""Frames that wait for one socket at most."""
+BOUND_BYTES = 1024 * 1024
+"""What these frames take in memory, at most."""
 
 CLOSING_TIME = 1.0
 """Seconds for a peer to take the close frame."""
 
 
 class Socket:
-    """Sends to one page. Made by the view, in the task that reads from the page."""
+    """Sends to one page: frames go out in order, and one slow reader holds up nobody else.
+
+    Made by the view, in the task that reads from the page.
+    """
 
     def __init__(self, websocket: WebSocket[Any], send: Send, me: SignedIn) -> None:
         """`send` is the server's own."""
@@ -37,8 +43,9 @@ class Socket:
         self._websocket = websocket
         self._send_event = send
         self._reader = asyncio.current_task()
-        self._loop = asyncio.get_running_loop()  # to ask for it costs a system call
+        self._loop = asyncio.get_running_loop()  # asking for it costs a system call
         self._frames: deque[str] = deque()
+        self._bytes = 0
         self._sender: asyncio.Task[None] | None = None
         self._closer: asyncio.Task[None] | None = None
 
@@ -51,20 +58,17 @@ class Socket:
         if self.closing:
             return
         if self._sender is not None:
-            if len(self._frames) < BOUND:
-                self._frames.append(frame)
-            else:
-                self.close(OVERLOAD)
+            self._wait(frame)
             return
-        # Begun without a task, since the kernel nearly always takes it at once.
+        # Started without a task, since the kernel nearly always takes it at once.
         rest = self._send_event({"type": "websocket.send", "text": frame}).__await__()
         try:
             waits_for = next(rest)
         except StopIteration:
             return
         except (OSError, RuntimeError):
-            return  # gone; the task that reads hears of it and leaves the hub
-        self._sender = self._loop.create_task(self._send(_gone_on(waits_for, rest)))
+            return  # gone; the task that reads notices and leaves the hub
+        self._sender = self._loop.create_task(self._send(_continued(waits_for, rest)))
 
     def close(self, code: int) -> None:
         """End the socket; returns at once. Frames that wait are not sent: the page catches up when it is back."""
@@ -72,11 +76,21 @@ class Socket:
             metrics.CUT.labels(code).inc()
             self._closer = self._loop.create_task(self._close(code))
 
-    async def _send(self, begun: Awaitable[None]) -> None:
+    def _wait(self, frame: str) -> None:
+        self._bytes += getsizeof(frame)
+        if len(self._frames) >= BOUND or self._bytes > BOUND_BYTES:
+            self._frames.clear()
+            self.close(OVERLOAD)
+        else:
+            self._frames.append(frame)
+
+    async def _send(self, started: Awaitable[None]) -> None:
         try:
-            await begun
+            await started
             while self._frames and not self.closing:
-                await self._send_event({"type": "websocket.send", "text": self._frames.popleft()})
+                frame = self._frames.popleft()
+                self._bytes -= getsizeof(frame)
+                await self._send_event({"type": "websocket.send", "text": frame})
         except (OSError, RuntimeError):
             self._frames.clear()
         self._sender = None
@@ -94,7 +108,7 @@ class Socket:
 
 
 @coroutine
-def _gone_on(waits_for: Any, rest: Generator[Any, Any, None]) -> Generator[Any, Any, None]:
-    """The rest of something awaitable that was begun, and had to wait."""
+def _continued(waits_for: Any, rest: Generator[Any, Any, None]) -> Generator[Any, Any, None]:
+    """The rest of an awaitable that was started, and had to wait."""
     yield waits_for
     yield from rest
