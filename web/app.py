@@ -1,4 +1,4 @@
-"""The site: every address it has, and what stands before them."""
+"""The site: every route it has."""
 
 import gc
 from collections.abc import AsyncIterator, Mapping
@@ -39,14 +39,15 @@ routes = [
 ]
 
 GARBAGE = (20_000, 50, 100)
-"""New objects between two looks for cycles among the youngest; how many of those until the older have their turn."""
+"""Thresholds of the garbage collector: new objects until it collects the youngest generation, and how many of these
+collections until it collects the next one."""
 
 
 def from_environment() -> Starlette:
     """The site of a web process."""
     chosen = settings.load()
     log.configure(chosen)
-    # What stands here stays. Beyond it, thousands of open sockets are no reason to look at all of them ever again.
+    # Everything that exists now stays. And thousands of open sockets must not be traversed again and again.
     gc.freeze()
     gc.set_threshold(*GARBAGE)
     return make_app(chosen)

@@ -1,4 +1,4 @@
-"""What stands before every view: who may ask from where, what a browser may load, and what it is told when it fails.
+"""Checks and headers for every request and socket: its origin, its size, and what the browser may load.
 
 Pure ASGI, since a BaseHTTPMiddleware never sees a WebSocket.
 """
@@ -29,14 +29,13 @@ HEADERS = (
 )
 
 MAX_BODY = 256 * 1024
-"""Bytes that a form may have: what is too long for a message still comes back in its composer, and so is not lost."""
+"""Bytes of a form. More than a message may have: one that is too long must come back in its composer, not get lost."""
 
 
 class Doors:
-    """Refuses what another site's page sends, and says with every answer what a browser may do with it.
+    """Refuses what other sites' pages send, and adds the security headers to every answer.
 
-    A socket's view finds the server's own `send` in its scope: Starlette's wrapper for each frame is a twentieth of
-    what it takes to tell a crowd.
+    It leaves the server's own `send` in a socket's scope: Starlette's wrapper costs a twentieth of sending to a crowd.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -74,14 +73,14 @@ class Doors:
 
 
 def _cache_control(scope: Scope) -> bytes:
-    """Pages are for one pair of eyes; a file whose address names its content never changes there."""
+    """Pages are private; a file whose URL contains its digest never changes."""
     if not scope["path"].startswith("/static/"):
         return b"no-store"
     return b"public, max-age=31536000, immutable" if scope["query_string"].startswith(b"v=") else b"no-cache"
 
 
 def _is_cross_site(headers: Headers) -> bool:
-    """Browsers say from where they ask in Sec-Fetch-Site; older ones in Origin; programs, in neither."""
+    """Browsers name the origin in Sec-Fetch-Site, older ones in Origin; programs send neither."""
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site not in ("same-origin", "none")

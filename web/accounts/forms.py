@@ -1,4 +1,4 @@
-"""The forms: what they ask for, and what they say beside the field."""
+"""The forms, and the errors beside their fields."""
 
 from typing import Any
 

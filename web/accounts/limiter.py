@@ -1,4 +1,4 @@
-"""Guessing is slowed: ten failures in fifteen minutes for one account from one address."""
+"""Slows down guessing: ten failures in fifteen minutes for one account from one address."""
 
 import time
 from typing import Any, cast
@@ -21,7 +21,7 @@ class Limiter:
         self._own = FixedWindowRateLimiter(MemoryStorage())
 
     async def wait(self, *key: str) -> int:
-        """Take one attempt; the seconds to wait before the next one, 0 where this one may go on."""
+        """Count an attempt. Returns the seconds to wait, 0 if it may go on."""
         for limiter in (self._shared, self._own):
             try:
                 if await limiter.hit(FAILURES, *key):
@@ -33,9 +33,9 @@ class Limiter:
         return 0
 
     async def forget(self, *key: str) -> None:
-        """The attempts were no failures after all."""
+        """The attempts succeeded, so they no longer count."""
         for limiter in (self._shared, self._own):
             try:
                 await limiter.clear(FAILURES, *key)
             except (RedisError, OSError):
-                continue  # counted until the fifteen minutes are over, which is on the safe side
+                continue  # they count until the fifteen minutes are over, which is on the safe side

@@ -1,4 +1,4 @@
-"""Who is signed in: a signed cookie and the row behind it, so that Log out ends it on the server for good."""
+"""Sessions: a signed cookie and the row behind it, so that Log out ends them on the server for good."""
 
 import hashlib
 import secrets
@@ -59,7 +59,7 @@ CURRENT = Question(SignedIn, valid())
 
 
 async def current(reader: Reader, session_id: bytes | None) -> SignedIn | None:
-    """Who is signed in by that session; None if it has ended."""
+    """The user of a session; None if it has ended."""
     found = await reader.fetch(CURRENT, session_id=session_id) if session_id else []
     return found[0] if found else None
 

@@ -1,4 +1,4 @@
-"""Accounts: who may be called what, and passwords."""
+"""Users: their names and passwords."""
 
 import asyncio
 import re
@@ -16,10 +16,10 @@ from web.data.models import User
 
 USERNAME = re.compile(r"[A-Za-z0-9_.-]{3,32}")
 FRAGMENT = re.compile(r"[A-Za-z0-9_.-]{1,32}")
-"""A part of a username, which needs no quoting in a tsquery."""
+"""A part of a username. It needs no quoting in a tsquery."""
 PAGE = 50
 NEAR = 500
-"""Names in which a page is looked for before the index is asked."""
+"""The next names in the order, in which a page is looked for before using the index."""
 PASSWORD_LENGTH = (8, 256)
 
 # OWASP's Argon2id parameters of 19 MiB: 33 ms a hash here. Two threads at a time, since each takes a core.
@@ -28,11 +28,11 @@ _threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="argon2")
 
 
 class UsernameTaken(Exception):
-    """Somebody has this name, in whatever case."""
+    """Another user has this name."""
 
 
 async def register(db: AsyncSession, username: str, password: str) -> User:
-    """Make an account, with token 0. Commits. Raises UsernameTaken."""
+    """Create a user, with token 0. Commits. Raises UsernameTaken."""
     user = User(username=username, password_hash=await hash_password(password))
     db.add(user)
     try:
@@ -44,14 +44,14 @@ async def register(db: AsyncSession, username: str, password: str) -> User:
 
 
 async def find(db: AsyncSession, username: str) -> User | None:
-    """The user of that name, whatever its case."""
+    """The user of that name, ignoring case."""
     if not USERNAME.fullmatch(username):
         return None
     return await db.scalar(select(User).where(is_named(username)))
 
 
 async def authenticate(db: AsyncSession, username: str, password: str) -> User | None:
-    """The user whose name and password these are; an unknown name takes as long as a wrong password."""
+    """The user with this name and password. An unknown name takes as long as a wrong password."""
     user = await find(db, username)
     if not await verify_password(password, user.password_hash if user else await _nobodys_hash()):
         return None
@@ -66,7 +66,7 @@ def fold(username: str) -> str:
 
 
 def is_named(username: str) -> ColumnElement[bool]:
-    """The condition that a user has that name, whatever its case."""
+    """The condition that a user has that name, ignoring case."""
     return folded_name() == fold(username)
 
 
@@ -103,9 +103,9 @@ _decoy = ""
 
 
 async def listed(db: AsyncSession, q: str, after: str) -> list[str]:
-    """A page of usernames in the order of the alphabet, after `after`; `q` may stand anywhere in them.
+    """A page of usernames in alphabetical order that contain `q`, from the first one after `after`.
 
-    A `q` of one or two characters would be in nearly every name, so it is looked for at their beginning.
+    Nearly every name would contain a `q` of one or two characters, so only names that begin with it are found.
     """
     name, part = folded_name(), fold(q)
     query = select(User.username).order_by(name)
@@ -116,8 +116,8 @@ async def listed(db: AsyncSession, q: str, after: str) -> list[str]:
     if 0 < len(q) < 3:
         query = query.where(name >= part, name < part + "\x7f")
     elif q:
-        # The index finds all names with this part, which have to be sorted. So many that it takes long are so many that
-        # the next names in the order have a page of them.
+        # The index finds all names that contain the part, unsorted. If there are so many that sorting takes long, then
+        # the next names in the order contain a page of them, so look there first.
         near = query.limit(NEAR).subquery()
         with_part = func.strpos(folded_name(near.c.username), part) > 0
         nearest = select(near.c.username).where(with_part).order_by(folded_name(near.c.username))

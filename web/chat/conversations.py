@@ -145,7 +145,7 @@ WITH = Question(
 class Conversations:
     """Finds conversations by a participant and a name, and remembers their people, so that sends need no look-up.
 
-    Whoever changes a name or a membership must tell all processes, by `Hub.notify(PEOPLE_CHANGED, user_ids)`.
+    Code that changes a name or a membership must call `Hub.notify(PEOPLE_CHANGED, user_ids)` after its commit.
     """
 
     def __init__(self, reader: Reader, db: Database, hub: Hub) -> None:
@@ -156,12 +156,12 @@ class Conversations:
         hub.on_notice(PEOPLE_CHANGED, self._forget, missed=self._known.clear)
 
     async def find(self, me: int, username: str) -> Conversation | None:
-        """The conversation of user `me` with `username`, begun if there was none.
+        """The conversation of user `me` with `username`, created if they have none.
 
         None if nobody has that name, or if it is their own.
         """
         name = users.fold(username)
-        # While we are not listening, changes may be missed.
+        # While we are not listening to the other processes, what we remember may be out of date.
         known = self._known.get((me, name)) if self._hub.is_listening else None
         if known is not None or not users.USERNAME.fullmatch(username):
             return known
@@ -183,12 +183,12 @@ class Conversations:
                 del self._known[key]
 
     async def _begin(self, user_ids: Sequence[int]) -> int:
-        """The id of the conversation of these two, whose ids are in order."""
+        """Create the conversation of these two users, whose ids are in order. Returns its id."""
         low, high = user_ids
         async with self._db() as db:
             new = insert(conversations).values(low_user_id=low, high_user_id=high).on_conflict_do_nothing()
             made = await db.scalar(new.returning(conversations.id))
-            if made is None:  # the other one opened the chat at the same moment
+            if made is None:  # the other user opened the chat at the same moment
                 query = select(conversations.id).where(
                     conversations.low_user_id == low, conversations.high_user_id == high
                 )

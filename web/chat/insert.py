@@ -96,7 +96,7 @@ class Kind(StrEnum):
     NEW = "new"
     KNOWN = "known"
     OLD = "old"
-    """Known for more than a second, so whoever wrote it then should have announced it by now."""
+    """Known for more than a second. The process that wrote it should have announced it, but may have died."""
 
 
 class Written(NamedTuple):

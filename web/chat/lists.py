@@ -154,7 +154,7 @@ async def listed(reader: Reader, me: int, after: str = "") -> list[Entry]:
 
 
 async def of_session(reader: Reader, session_id: bytes | None) -> tuple[SignedIn, list[Entry]] | None:
-    """Who is signed in, and the first page of their list: what nearly every page needs, in one question."""
+    """The signed-in user and the first page of their list: what nearly every page needs, in one question."""
     rows = await reader.fetch(OF_SESSION, session_id=session_id) if session_id else []
     if not rows:
         return None

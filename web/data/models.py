@@ -1,4 +1,4 @@
-"""The tables. The words are those of `docs/architecture.md`; the rules stand in the modules that keep them."""
+"""The tables. `docs/architecture.md` explains the words; the rules are in the modules that keep them."""
 
 from datetime import datetime
 
@@ -25,12 +25,12 @@ Moment = DateTime(timezone=True)
 
 
 class User(Base):
-    """An account. `token` is the online token: 0 at first, 1 from login on, 0 again at a click on Log out."""
+    """An account. `token` is the online token: 0 at first, 1 from login on, 0 again after a click on Log out."""
 
     __tablename__ = "users"
     __table_args__ = (
         CheckConstraint("token IN (0, 1)", name="token"),
-        # One index finds a name whatever its case, finds names by their beginning, and gives the order of All users.
+        # One index finds a name ignoring case, finds names by their beginning, and gives the order of All users.
         Index("uq_users_username", text('lower(username) COLLATE "C"'), unique=True),
         Index("ix_users_search", "search", postgresql_using="gin"),
         Index("ix_users_telegram_chat_id", "telegram_chat_id", postgresql_where=text("telegram_chat_id IS NOT NULL")),
@@ -54,7 +54,7 @@ class User(Base):
 
 
 class Session(Base):
-    """A signed-in browser; the cookie holds the secret whose SHA-256 this row is found by."""
+    """A signed-in browser. Its id is the SHA-256 of the secret in the cookie."""
 
     __tablename__ = "sessions"
 
@@ -66,7 +66,10 @@ class Session(Base):
 
 
 class Conversation(Base):
-    """Two participants and their messages; `version` rises by one with every change, `last_seq` with every message."""
+    """Participants and their messages; `version` rises by one with every change, `last_seq` with every message.
+
+    The two user ids keep a conversation of two unique. Who takes part is in `participants`, and nowhere else.
+    """
 
     __tablename__ = "conversations"
     __table_args__ = (
@@ -82,7 +85,7 @@ class Conversation(Base):
 
 
 class Participant(Base):
-    """A user in a conversation: how far they have read, and where the chat stands in their list."""
+    """A user in a conversation: how far they have read, and the place of the chat in their list."""
 
     __tablename__ = "participants"
     __table_args__ = (
@@ -99,11 +102,11 @@ class Participant(Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True)
     read_seq: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     active_at: Mapped[datetime | None] = mapped_column(Moment)
-    """When the newest message came; None while there is none."""
+    """When the newest message came; None if there is none yet."""
 
 
 class Message(Base):
-    """`seq` is its place in the conversation, 1, 2, 3 …; `version` that of its last change."""
+    """`seq` is its place in the conversation, 1, 2, 3 …; `version` is that of its last change."""
 
     __tablename__ = "messages"
     __table_args__ = (

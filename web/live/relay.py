@@ -42,7 +42,7 @@ class Frame(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """A word to every process: what happened, and to whom or what, as ids."""
+    """Tells every process that something happened to what these ids name."""
 
     topic: str
     ids: Sequence[int | str]

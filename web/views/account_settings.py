@@ -1,4 +1,4 @@
-"""The settings of a user: the online token, Telegram, the password, the sessions."""
+"""The settings page: the online token, Telegram, the password, the sessions."""
 
 from starlette.responses import Response
 
@@ -17,7 +17,7 @@ async def show(request: Request, me: SignedIn) -> Response:
 
 @pages.signed_in
 async def change_password(request: Request, me: SignedIn) -> Response:
-    """A new password ends every other session, as whoever changes it expects."""
+    """A new password also ends every other session."""
     form = NewPassword(await request.form())
     if not form.validate():
         return await _page(request, me, form, 422)

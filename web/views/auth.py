@@ -50,7 +50,7 @@ async def login(request: Request) -> Response:
         cookie = await sessions.start(db, request.state.settings, user, agent)
         await db.commit()
     await request.state.limiter.forget(*key)
-    # Whoever just came in is not away, though their first tab is not open yet.
+    # A user who has just logged in is not away, although no tab of theirs is open yet.
     await request.state.hub.renew_presence([user.id])
     answer = pages.see_other(pages.local_path(form.next.data or "/"))
     sessions.set_cookie(answer, request, cookie, request.state.settings.session_max_age)

@@ -1,4 +1,4 @@
-"""For whoever looks after the site: is it alive, can it serve, and what has it been doing."""
+"""For operators: is the site alive, can it serve, and what has it been doing."""
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import text
@@ -14,7 +14,7 @@ async def livez(_request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """200 while the site can serve. Without Redis it can, only slower, so that is told but takes nobody away."""
+    """200 while the site can serve. It can without Redis, only slower, so that is reported but changes no status."""
     try:
         async with request.state.db() as db:
             await db.execute(text("SELECT 1"))

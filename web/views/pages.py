@@ -1,4 +1,4 @@
-"""What all views share: rendering a page, knowing who asks, and answers that are no page of their own."""
+"""What all views share: rendering pages, knowing who asks, and the answers for errors."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -37,7 +37,7 @@ def see_other(path: str) -> Response:
 
 
 def signed_in(view: SignedInView) -> View:
-    """The view is for whoever is signed in; anybody else is sent to log in, and comes back to it."""
+    """The view needs a login: everybody else is sent to log in first, and comes back to it."""
 
     async def guarded(request: Request) -> Response:
         me = await who(request)
@@ -47,7 +47,7 @@ def signed_in(view: SignedInView) -> View:
 
 
 def signed_in_with_chats(view: SignedInWithChatsView) -> View:
-    """The same, for a view that shows the first page of the chat list too."""
+    """Like `signed_in`, for a view that also shows the first page of the chat list."""
 
     async def guarded(request: Request) -> Response:
         session_id = sessions.id_of(request.state.settings, request)
@@ -75,7 +75,7 @@ async def conversation_of(request: Request, me: SignedIn) -> Conversation:
 
 
 def number(request: Request, name: str) -> int | None:
-    """A whole number of the query; None where it is not there. Raises a 422."""
+    """A whole number in the query, None if it is missing. Answers 422 if it is not a number."""
     text = request.query_params.get(name)
     if text is None:
         return None
@@ -89,14 +89,14 @@ def is_htmx(request: Request) -> bool:
 
 
 def local_path(path: str) -> str:
-    """The path, if it leads somewhere on this site; else the chat list."""
+    """The path if it is on this site, otherwise the chat list."""
     parts = urlsplit(path)
     is_local = path.startswith("/") and not path.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
     return path if is_local and path.isprintable() else "/"
 
 
 def to_login(request: Request, back: str) -> Response:
-    """To the login, and from there back to an address of this site."""
+    """To the login, and from there back to a path of this site."""
     login = f"/login?next={quote(back, safe='/')}"
     if is_htmx(request):
         return Response(status_code=401, headers={"HX-Redirect": login})
