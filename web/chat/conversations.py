@@ -153,7 +153,9 @@ class Conversations:
         self._db = db
         self._hub = hub
         self._known: dict[tuple[int, str], Conversation] = {}
-        hub.on_notice(PEOPLE_CHANGED, self._forget, missed=self._known.clear)
+        self._forgotten = 0
+        """How often something was forgotten: what was read from PostgreSQL before that may be out of date."""
+        hub.on_notice(PEOPLE_CHANGED, self._forget, missed=self._forget_all)
 
     async def find(self, me: int, username: str) -> Conversation | None:
         """The conversation of user `me` with `username`, created if they have none.
@@ -165,22 +167,30 @@ class Conversations:
         known = self._known.get((me, name)) if self._hub.is_listening else None
         if known is not None or not users.USERNAME.fullmatch(username):
             return known
+        forgotten = self._forgotten
         rows = await self._reader.fetch(WITH, me=me, name=name)
         if not rows:
             return None
         found = rows[0]
         people = sorted([Person(found.my_id, found.my_name), Person(found.their_id, found.their_name)])
         id = found.conversation_id or await self._begin([person.id for person in people])
-        if len(self._known) >= REMEMBERED:
-            self._known.clear()
-        self._known[me, name] = Conversation(id, tuple(people))
-        return self._known[me, name]
+        conversation = Conversation(id, tuple(people))
+        if forgotten == self._forgotten:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[me, name] = conversation
+        return conversation
 
     def _forget(self, user_ids: Sequence[int]) -> None:
+        self._forgotten += 1
         changed = set(user_ids)
         for key, conversation in list(self._known.items()):
             if changed.intersection(conversation.user_ids):
                 del self._known[key]
+
+    def _forget_all(self) -> None:
+        self._forgotten += 1
+        self._known.clear()
 
     async def _begin(self, user_ids: Sequence[int]) -> int:
         """Create the conversation of these two users, whose ids are in order. Returns its id."""
