@@ -4,7 +4,7 @@ COPY package.json package-lock.json ./
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 
 FROM python:3.13-slim
-# DATA_DIR set to nothing: the container keeps no files, so the secret comes from SECRET_KEY, the same in all of them.
+# DATA_DIR is empty because a container keeps no files: all containers take the same SECRET_KEY from the environment.
 ENV PYTHONUNBUFFERED=1 HOST=0.0.0.0 PORT=8000 DATA_DIR=
 RUN useradd --system --no-create-home --shell /usr/sbin/nologin knock
 WORKDIR /app

@@ -1,4 +1,4 @@
-"""`scripts/bench`: runs the chosen scenarios, some rounds of them, and writes down what they found."""
+"""`scripts/bench`: runs the chosen scenarios for some rounds and saves their figures."""
 
 import argparse
 import logging
@@ -17,13 +17,13 @@ FOLDER = Path(__file__).parent / "results"
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measures Knock beside other chats.")
-    parser.add_argument("--only", default=",".join(SCENARIOS), help=f"of {', '.join(SCENARIOS)}")
+    parser.add_argument("--only", default=",".join(SCENARIOS), help=f"scenarios, from {', '.join(SCENARIOS)}")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="shorter and rougher")
     arguments = parser.parse_args()
     chosen = arguments.only.split(",")
     if unknown := [name for name in chosen if name not in SCENARIOS]:
-        parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
+        parser.error(f"unknown: {', '.join(unknown)}; choose from {', '.join(SCENARIOS)}")
     machine.allow_many_files()
     logging.disable(logging.INFO)  # Alembic's
     described = machine.description()
@@ -39,7 +39,7 @@ def main() -> None:
                     neighbours = machine.Neighbours()
                     SCENARIOS[name](run)
                     run.record(f"taken by other machines, {name}", "all of it", 100 * neighbours.share, "%")
-                    results.keep(FOLDER, described, rounds)
+                    results.save(FOLDER, described, rounds)
                     bar.update()
     print(f"\n{described}\n\n{results.table(results.summary(rounds))}\n\nin {FOLDER}")
     plot.draw(FOLDER, rounds)

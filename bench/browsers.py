@@ -1,6 +1,6 @@
-"""The other load, `python -m bench.browsers`: keep-alive HTTP clients that each ask again as soon as they are answered.
+"""The HTTP load, `python -m bench.browsers`: keep-alive clients that repeat a request as soon as it is answered.
 
-Like bench.generator it is one thread on bare sockets, and reads a job a line.
+Like bench.generator it is one thread on bare sockets and reads one job per line.
 """
 
 import json
@@ -17,32 +17,32 @@ from bench.generator import percentiles
 CHUNK = 96 * 1024
 PATIENCE = 10.0
 NONCE = "{nonce}"
-"""Where a request says this, each has a nonce of its own."""
+"""Replaced by a new nonce each time a request is sent."""
 
 
 class WrongAnswer(Exception):
-    """The server said something else than it should; the text is what."""
+    """The server gave an unexpected answer; the text describes it."""
 
 
 @dataclass(slots=True)
 class Client:
-    """One connection; `request` is asked again and again."""
+    """One connection, which sends `request` again and again."""
 
     wire: socket.socket
     request: str
     expected: bytes
     count: int
-    """How often `expected` is to be in the answer."""
-    asked: float = 0.0
+    """How often `expected` must be in the answer."""
+    sent_at: float = 0.0
     nonce: str = ""
     received: bytes = b""
 
-    def ask(self, nonce: str) -> None:
-        self.nonce, self.received, self.asked = nonce, b"", time.perf_counter()
+    def send(self, nonce: str) -> None:
+        self.nonce, self.received, self.sent_at = nonce, b"", time.perf_counter()
         self.wire.sendall(self.request.replace(NONCE, nonce).encode())
 
-    def hear(self) -> bool:
-        """Whether the answer is whole now. Raises WrongAnswer."""
+    def receive(self) -> bool:
+        """Whether the answer is complete now. Raises WrongAnswer."""
         chunk = self.wire.recv(CHUNK)
         if not chunk:
             raise WrongAnswer("the connection ended")
@@ -56,27 +56,27 @@ class Client:
         if not head.startswith(b"HTTP/1.1 200 ") or body.count(self.expected) != self.count:
             raise WrongAnswer(f"{head.decode()} with {body.count(self.expected)} × {self.expected.decode()}")
         if self.nonce and self.nonce.encode() not in body:
-            raise WrongAnswer("the answer is not to what was asked")
+            raise WrongAnswer("the answer is to another request")
         return True
 
 
-def ask(
+def fetch(
     host: str, port: int, requests: list[str], expected: str, count: int, seconds: float, clients: int
 ) -> dict[str, Any]:
-    """Ask for `seconds`, each client one request of the list; every answer must have `count` times what is expected."""
+    """Repeat the requests for `seconds`, each client one of them; each answer must contain `expected` `count` times."""
     selector = selectors.DefaultSelector()
     run, number, answered = secrets.token_hex(3), 0, 0
     has_nonces = NONCE in requests[0]
     latencies: list[float] = []
-    made = []
+    opened = []
     for place in range(clients):
         wire = socket.create_connection((host, port), timeout=PATIENCE)
         client = Client(wire, requests[place % len(requests)], expected.encode(), count)
         selector.register(wire, selectors.EVENT_READ, client)
-        made.append(client)
+        opened.append(client)
     cpu, began = time.process_time(), time.perf_counter()
-    for client in made:
-        client.ask(f"{run}{number:010}" if has_nonces else "")
+    for client in opened:
+        client.send(f"{run}{number:010}" if has_nonces else "")
         number += 1
     while answered < number:
         ready = selector.select(PATIENCE)
@@ -84,15 +84,15 @@ def ask(
             raise WrongAnswer("no answer in time")
         for key, _ in ready:
             client = key.data
-            if client.hear():
+            if client.receive():
                 now = time.perf_counter()
-                latencies.append(now - client.asked)
+                latencies.append(now - client.sent_at)
                 answered += 1
                 if now - began < seconds:
-                    client.ask(f"{run}{number:010}" if has_nonces else "")
+                    client.send(f"{run}{number:010}" if has_nonces else "")
                     number += 1
     elapsed = time.perf_counter() - began
-    for client in made:
+    for client in opened:
         client.wire.close()
     return {
         "run": run,
@@ -109,7 +109,7 @@ def main() -> None:
         job = json.loads(line)
         job.pop("do")
         try:
-            answer = ask(**job)
+            answer = fetch(**job)
         except (WrongAnswer, OSError) as error:
             answer = {"error": str(error) or repr(error)}
         print(json.dumps(answer), flush=True)

@@ -1,4 +1,4 @@
-"""The chats that are compared: how each is started, spoken to, and asked afterwards what it kept."""
+"""The chats that are compared: how to start each, which frames it takes, and how to read what it stored."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,9 +17,9 @@ class Contestant:
     start: Callable[[Base], AbstractContextManager[Server]]
     dialect: str
     database: str | None
-    """Where its messages are; None where it keeps nothing."""
-    kept: str = ""
-    """A query of nonce, author and body, by the beginning of the nonce."""
+    """None if it stores nothing."""
+    stored: str = ""
+    """A query for nonce, author and body, by the prefix of the nonce."""
 
 
 _PEER = "SELECT nonce, author, body FROM messages WHERE nonce LIKE %s"
@@ -40,7 +40,7 @@ CONTESTANTS = {
 
 @dataclass
 class Race:
-    """One contestant, running, with its people at their sockets."""
+    """A running contestant whose people have open sockets."""
 
     base: Base
     contestant: Contestant
@@ -53,22 +53,22 @@ class Race:
         return {**self.base.parts, "web": self.server.part, "load": self.load.part}
 
     def audit(self, answer: dict[str, object]) -> int:
-        """How many rows of a run are there, each with the right author and text. Raises AssertionError."""
+        """How many messages of a run are stored. Raises AssertionError if an author or text is wrong."""
         if self.contestant.database is None:
             return int(str(answer["delivered"]))
         with self.base.postgres(self.contestant.database) as postgres:
-            rows = postgres.execute(self.contestant.kept, [f"{answer['run']}%"]).fetchall()
+            rows = postgres.execute(self.contestant.stored, [f"{answer['run']}%"]).fetchall()
         for nonce, author, body in rows:
             sender = int(nonce[6:]) * 7919 % self.count
-            assert author == people.name(sender), f"{nonce} is kept as {author}'s"
-            assert body == nonce + LINE, f"{nonce} is kept as {body!r}"
-        assert len({row[0] for row in rows}) == len(rows), "a message was kept twice"
+            assert author == people.name(sender), f"{nonce} is stored as {author}'s"
+            assert body == nonce + LINE, f"{nonce} is stored as {body!r}"
+        assert len({row[0] for row in rows}) == len(rows), "a message was stored twice"
         return len(rows)
 
 
 @contextmanager
 def racing(base: Base, which: str, count: int, processes: int = 1) -> Iterator[Race]:
-    """`count` people in pairs, each with an open socket, who have written to each other already."""
+    """A race of `count` people in pairs, each with an open socket and one message sent."""
     contestant = CONTESTANTS[which]
     start = contestant.start if processes == 1 else (lambda base: servers.knock(base, processes))
     names = [people.name(number) for number in range(count)]
@@ -81,5 +81,5 @@ def racing(base: Base, which: str, count: int, processes: int = 1) -> Iterator[R
     with start(base) as server, load.running() as generator:
         to = [people.partner(number) for number in range(count)]
         generator.do("open", host="127.0.0.1", port=server.port, dialect=contestant.dialect, cookies=cookies, to=to)
-        generator.do("run", rate=max(100, count / 4), seconds=4)  # everybody writes once: warm, and acquainted
+        generator.do("run", rate=max(100, count / 4), seconds=4)  # everybody sends a message: warms up, makes the chats
         yield Race(base, contestant, server, generator, count)

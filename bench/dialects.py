@@ -1,25 +1,25 @@
-"""How the chats that are compared speak on their sockets, as far as the load must know."""
+"""The frames of the chats that are compared, as far as the load needs to know them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 NONCE_LENGTH = 16
 LINE = " is the number of this message, and this is about as long as the lines that people write to each other."
-"""A message is its nonce and this, plain letters, so that every chat shows it as it was sent."""
+"""A message is its nonce and this: plain letters, which every chat shows unchanged."""
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """One chat's frames. Both frames of a message, to the recipient and back to the sender, show it whole."""
+    """One chat's frames. The recipient's and the sender's frame both contain the whole message."""
 
     path: str
     send: Callable[[str, str, str], str]
-    """The frame that sends: to whom, the nonce, the body."""
+    """Makes the frame that sends a message, from the recipient, the nonce and the body."""
     mark: bytes
-    """What stands before the nonce in a frame that shows a message."""
+    """Precedes the nonce in a frame that shows a message."""
     opening: bytes
     closing: bytes
-    """What stands before and after the body there."""
+    """Precede and follow the body in that frame."""
     is_socket_io: bool = False
 
 

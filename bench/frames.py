@@ -1,6 +1,6 @@
-"""A WebSocket of the load: RFC 6455 from the client's side, as little of it as the chats here need.
+"""A WebSocket client for the load: as much of RFC 6455 as the chats here need.
 
-The mask of what is sent is zero, which the protocol allows and every server undoes as it undoes any other.
+Its frames are masked with zero, which the protocol allows and a server unmasks like any other mask.
 """
 
 import socket
@@ -15,11 +15,11 @@ HANDSHAKE = (
 
 
 class Closed(Exception):
-    """The server ended the socket, or never opened it; the text says how."""
+    """The server closed the socket or never opened it; the text says how."""
 
 
 class Socket:
-    """One open WebSocket; `number` tells it from the others."""
+    """One open WebSocket."""
 
     __slots__ = ("_outgoing", "_received", "is_open", "number", "wire")
 
@@ -34,7 +34,7 @@ class Socket:
         self._outgoing = b""
 
     def send(self, frame: bytes) -> None:
-        """Send what `frame` made; what the kernel does not take at once goes with the next one."""
+        """Send what `frame` made. What the kernel does not take at once goes out with the next frame."""
         data = self._outgoing + frame if self._outgoing else frame
         try:
             sent = self.wire.send(data)
@@ -43,7 +43,7 @@ class Socket:
         self._outgoing = data[sent:] if sent < len(data) else b""
 
     def receive(self) -> Iterator[tuple[int, bytes, int, int]]:
-        """The frames that came, each as its first byte, and the data with where the payload starts and ends there.
+        """The frames that arrived: the first byte, the data, and where in the data the payload starts and ends.
 
         Raises Closed.
         """
@@ -74,7 +74,7 @@ class Socket:
         self._received = data[at:]
 
     def _shake_hands(self, data: bytes) -> int:
-        """Where the frames begin, once the answer is there. Raises Closed."""
+        """Where the frames begin; 0 until the whole answer has arrived. Raises Closed."""
         end = data.find(b"\r\n\r\n")
         if end < 0:
             return 0

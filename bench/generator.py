@@ -1,7 +1,7 @@
-"""The load, `python -m bench.generator`: people on WebSockets, in one thread of one process, without an event loop.
+"""The WebSocket load, `python -m bench.generator`: one thread without an event loop.
 
-It reads one job a line and answers each with one line, both JSON. It must take as little CPU as can be, since it
-shares the cores with what it measures: it looks at the headers of frames, finds the nonce, and compares the text.
+It reads one job per line and answers each with one line, both JSON. It shares the cores with what it measures, so it
+uses as little CPU as possible: it reads the headers of frames, finds the nonce, and compares the text.
 """
 
 import json
@@ -19,13 +19,13 @@ from bench.dialects import DIALECTS, LINE, NONCE_LENGTH, Dialect
 from bench.frames import CLOSE, PING, PONG, Closed, Socket, frame
 
 OPENING = 64
-"""Sockets that are being opened at a time."""
+"""Sockets opened at a time."""
 BACKLOG = 1.0
-"""Seconds of messages under way after which a step is given up: its latencies are far past what is asked."""
+"""A step is given up once this many seconds' worth of messages are under way: its latencies are far too high."""
 PATIENCE = 10.0
-"""Seconds to wait for what was sent, before it counts as lost."""
+"""Seconds until a message that has not arrived counts as lost."""
 PAUSE = 0.001
-"""Seconds between two looks at the sockets at a high rate, so that one look finds many."""
+"""Seconds between two polls of the sockets at a high rate, so that each poll finds many frames."""
 BOTH = 3
 _LINE = LINE.encode()
 
@@ -48,7 +48,7 @@ class Sent:
 
 
 class Load:
-    """Everybody's sockets: number 2n and 2n + 1 write to each other."""
+    """All sockets; numbers 2n and 2n + 1 write to each other."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -58,7 +58,7 @@ class Load:
         self._sent = Sent(b"")
 
     def open(self, host: str, port: int, dialect: str, cookies: list[str], to: list[str]) -> dict[str, Any]:
-        """Open a socket for each cookie; each writes to the name at its place in `to`."""
+        """Open a socket for each cookie; it writes to the name at the same place in `to`."""
         self._dialect = DIALECTS[dialect]
         began = time.perf_counter()
         waiting = list(range(len(self._sockets), len(cookies)))[::-1]
@@ -67,10 +67,10 @@ class Load:
             while waiting and len(under_way) < OPENING:
                 number = waiting.pop()
                 headers = f"Cookie: {cookies[number]}\r\n" if cookies[number] else ""
-                made = Socket(number, host, port, self._dialect.path, headers)
-                self._sockets.append(made)
+                opening = Socket(number, host, port, self._dialect.path, headers)
+                self._sockets.append(opening)
                 self._parts.append(_parts(self._dialect, to[number]))
-                self._selector.register(made.wire, selectors.EVENT_READ, made)
+                self._selector.register(opening.wire, selectors.EVENT_READ, opening)
                 under_way.add(number)
             some = self._ready(PATIENCE)
             if not some:
@@ -84,7 +84,7 @@ class Load:
         return {"seconds": time.perf_counter() - began, "sockets": len(self._sockets)}
 
     def run(self, rate: float, seconds: float) -> dict[str, Any]:
-        """Send `rate` messages a second, whatever comes back; wait for them; say how long each took."""
+        """Send `rate` messages a second, whether or not they arrive; then wait for the rest. Returns latencies."""
         sent = self._sent = Sent(secrets.token_hex(3).encode())
         count, people = int(rate * seconds), len(self._sockets)
         cpu, began = time.process_time(), time.perf_counter()
@@ -96,7 +96,7 @@ class Load:
             now = time.perf_counter()
             due = min(count, int((now - began) * rate) + 1)
             while number < due:
-                # A start that this process itself delayed counts from when it should have been.
+                # If this process was late to send it, the time counts from when it was due.
                 planned = began + number / rate
                 self._send(number, (number * 7919) % people, planned if now - planned > 2 * PAUSE else now)
                 number += 1
@@ -111,7 +111,7 @@ class Load:
                 time.sleep(pause)
                 timeout = min(timeout, pause)
             for ready in self._ready(max(timeout, 0)):
-                self._hear(ready)
+                self._receive(ready)
         elapsed = max(seconds if count == int(rate * seconds) else 0.0, time.perf_counter() - began)
         return {
             "run": sent.run.decode(),
@@ -128,7 +128,7 @@ class Load:
         }
 
     def fan_out(self, posts: int, gap: float) -> dict[str, Any]:
-        """One post after the other, each shown by every socket; how long until the last one shows it."""
+        """One post after another, each to every socket. Returns how long the last socket took."""
         sent = self._sent = Sent(secrets.token_hex(3).encode())
         for number in range(posts):
             shown: set[int] = set()
@@ -175,7 +175,7 @@ class Load:
         self._sockets[sender].send(b"%b%b%b%b%b" % (before, nonce, between, nonce, after))
 
     def _greet(self, opened: Socket) -> bool:
-        """Whether the socket is open now; Socket.IO asks for two more frames (Engine.IO 4, Socket.IO protocol 5)."""
+        """Whether the socket is open now. Socket.IO needs two more frames (Engine.IO 4, Socket.IO protocol 5)."""
         is_ready = False
         for first, data, start, stop in opened.receive():
             if first == CLOSE:
@@ -186,12 +186,12 @@ class Load:
         return is_ready if self._dialect.is_socket_io else opened.is_open
 
     def _shown(self, ready: Socket) -> Iterator[tuple[bytes, bytes, int, int]]:
-        """The messages in the frames: the data, the nonce, where in the data it starts and ends. Raises Closed."""
+        """The messages in the frames: the data, the nonce, where in the data they start and end. Raises Closed."""
         mark = self._dialect.mark
         for first, data, start, stop in ready.receive():
             at = data.find(mark, start, stop)
             if at >= 0:
-                while at >= 0:  # a frame may bring several
+                while at >= 0:  # a frame may contain several
                     nonce_at = at + len(mark)
                     following = data.find(mark, nonce_at, stop)
                     yield data, data[nonce_at : nonce_at + NONCE_LENGTH], start, stop if following < 0 else following
@@ -203,12 +203,12 @@ class Load:
             elif self._dialect.is_socket_io and data[start:stop] == b"2":
                 ready.send(frame(b"3"))
 
-    def _hear(self, ready: Socket) -> None:
-        """Is it the right message, is it the second of the two copies?"""
+    def _receive(self, ready: Socket) -> None:
+        """Count each copy of a message; its latency ends with the second copy."""
         sent, now = self._sent, time.perf_counter()
         for data, nonce, start, stop in self._shown(ready):
             if not nonce.startswith(sent.run):
-                continue  # of the run before, which was given up
+                continue  # from the run before, which was given up
             message = int(nonce[len(sent.run) :])
             sender = sent.sender[message]
             if ready.number >> 1 != sender >> 1 or data.find(self._body(nonce), start, stop) < 0:
@@ -228,7 +228,7 @@ class Load:
 
 
 def _parts(dialect: Dialect, to: str) -> tuple[bytes, bytes, bytes]:
-    """A sender's frame around the two places where the nonce goes."""
+    """A sender's frame, split at the two places of the nonce."""
     place = "#" * NONCE_LENGTH
     whole = frame(dialect.send(to, place, place + LINE).encode())
     before, between, after = whole.split(place.encode())

@@ -1,4 +1,4 @@
-"""The process that makes the load, as the scenarios hold it."""
+"""Starts the process that makes the load, and gives it jobs."""
 
 import json
 import subprocess
@@ -14,18 +14,18 @@ TOP = Path(__file__).parent.parent
 
 
 class LoadFailed(Exception):
-    """The load could not do its job; the text says what happened to it."""
+    """A job failed; the text says why."""
 
 
 class Load:
-    """Does one job after the other."""
+    """A load process, which does one job at a time."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         self.part = Part(process.pid)
 
     def do(self, job: str, **arguments: Any) -> dict[str, Any]:
-        """The answer to the job. Raises LoadFailed."""
+        """Do a job and return its answer. Raises LoadFailed."""
         self.begin(job, **arguments)
         return self.end()
 
@@ -37,7 +37,7 @@ class Load:
     def end(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        answer: dict[str, Any] = json.loads(line) if line else {"error": "it ended"}
+        answer: dict[str, Any] = json.loads(line) if line else {"error": "the process ended"}
         if "error" in answer:
             raise LoadFailed(answer["error"])
         return answer
@@ -45,7 +45,7 @@ class Load:
 
 @contextmanager
 def running(module: str = "bench.generator") -> Iterator[Load]:
-    """A process of its own, so that the load never waits for who asks for it."""
+    """A separate process, so that the load never waits for the scenario."""
     process = subprocess.Popen(
         [sys.executable, "-m", module], cwd=TOP, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -1,4 +1,4 @@
-"""What a run costs: the CPU and the memory of each part, from the operating system's own counters."""
+"""The CPU and memory of each part, from the operating system's counters."""
 
 import os
 import platform
@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import psutil
 
 OPEN_FILES = 12_000
-"""For 10,000 sockets, in the server and in the load alike."""
+"""Enough for 10,000 sockets, in the server and in the load."""
 
 
 @dataclass
 class Part:
-    """A process with its children: the web processes, PostgreSQL, the load."""
+    """A process and its children: the web processes, PostgreSQL, the load."""
 
     pid: int
 
@@ -42,7 +42,7 @@ class Part:
 
 @dataclass
 class Meter:
-    """CPU seconds of each part between two looks."""
+    """CPU seconds of each part between start and stop."""
 
     parts: dict[str, Part]
     _before: dict[str, float] = field(default_factory=dict)
@@ -53,20 +53,20 @@ class Meter:
         self._began = time.perf_counter()
 
     def stop(self) -> dict[str, float]:
-        """By part; `elapsed` is the seconds that passed."""
+        """CPU seconds by part; `elapsed` is wall-clock time."""
         spent = {name: part.cpu_seconds - self._before[name] for name, part in self.parts.items()}
         return {**spent, "elapsed": time.perf_counter() - self._began}
 
 
 class Neighbours:
-    """What other machines on the same host take of this one's time, from when this is made."""
+    """CPU time that other machines on the same host take from this one (steal), since this was made."""
 
     def __init__(self) -> None:
         self._before = psutil.cpu_times()
 
     @property
     def share(self) -> float:
-        """0 to 1 until now; 0 where the operating system does not tell."""
+        """0 to 1; 0 if the operating system does not count it."""
         now = psutil.cpu_times()
         passed = sum(now) - sum(self._before)
         return (getattr(now, "steal", 0.0) - getattr(self._before, "steal", 0.0)) / passed if passed else 0.0
@@ -80,7 +80,7 @@ def allow_many_files() -> None:
 
 
 def description() -> str:
-    """The machine, and what else ran on it, for the reader of the figures."""
+    """The machine and its load, for the heading of the figures."""
     load = os.getloadavg()[0]
     memory = psutil.virtual_memory().total / 2**30
     system = f"{os.uname().sysname} {os.uname().machine}, Python {platform.python_version()}"

@@ -1,4 +1,4 @@
-"""People with sessions, made by SQL: a benchmark must not spend minutes on hashing passwords."""
+"""People with sessions, made by SQL, since hashing their passwords would take minutes."""
 
 import hashlib
 import secrets
@@ -11,7 +11,7 @@ from web.settings import Settings
 
 
 def make(postgres: psycopg.Connection, count: int) -> None:
-    """Have `count` users, person0 and so on, who are signed in."""
+    """Make sure that `count` users exist: person0, person1 and so on, with token 1."""
     postgres.execute(
         """
         INSERT INTO users (username, password_hash, token)
@@ -27,12 +27,12 @@ def name(number: int) -> str:
 
 
 def partner(number: int) -> str:
-    """Whom a person writes to: 2n and 2n + 1 write to each other."""
+    """The name of the person they write to: 2n and 2n + 1 write to each other."""
     return name(number ^ 1)
 
 
 def cookies(postgres: psycopg.Connection, settings: Settings, names: list[str]) -> list[str]:
-    """A cookie for each of these, with a session of its own behind it."""
+    """A cookie for each of these names, each with its own session."""
     rows = postgres.execute("SELECT username, id FROM users WHERE username = ANY(%s)", [names]).fetchall()
     ids: dict[str, int] = dict(rows)
     signer = sessions._signer(settings)

@@ -1,4 +1,4 @@
-"""How PostgreSQL finds what the pages and the writer ask for: every statement of theirs, explained."""
+"""PostgreSQL's plan for every statement of the pages and the writer."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -27,19 +27,19 @@ IN_A_SESSION: dict[str, Callable[[AsyncSession], Awaitable[object]]] = {
     "search, everybody found": lambda postgres: users.listed(postgres, "erson", ""),
     "a user by name": lambda postgres: postgres.execute(select(User.id).where(users.is_named("Person500"))),
 }
-"""What is asked in a session of SQLAlchemy's."""
+"""Statements that run in a SQLAlchemy session."""
 
 
 async def explained(settings: Settings) -> dict[str, str]:
-    """Plans with their true row counts, by what is asked for. What they write is rolled back."""
+    """Plans with their true row counts, by title. What the statements write is rolled back."""
     found: dict[str, str] = {}
     async with postgres.connect(settings) as engine, engine.connect() as connection:
         session = AsyncSession(bind=connection, expire_on_commit=False)
         reader = Reader(engine)
         async with reader.running():
             me, here = await _cast(session, reader)
-        for title, ask in IN_A_SESSION.items():
-            for number, (statement, parameters) in enumerate(await _statements(connection, session, ask)):
+        for title, fetch in IN_A_SESSION.items():
+            for number, (statement, parameters) in enumerate(await _statements(connection, session, fetch)):
                 found[f"{title}, {number + 1}" if number else title] = await _explain(connection, statement, parameters)
         for title, (statement, parameters) in _reads(me, here).items():
             found[title] = await _explain(connection, statement, parameters, questions.PLAN)
@@ -49,16 +49,16 @@ async def explained(settings: Settings) -> dict[str, str]:
 
 
 def scans(plan: str) -> bool:
-    """Whether it reads one of the tables that grow from end to end, or throws away much of what it reads."""
-    thrown_away = map(int, re.findall(r"Rows Removed by Filter: (\d+)", plan))
-    return any(re.search(rf"Seq Scan on {table}\b", plan) for table in LARGE) or max(thrown_away, default=0) > 1000
+    """Whether the plan scans a whole table that grows, or discards over a thousand rows that it read."""
+    discarded = map(int, re.findall(r"Rows Removed by Filter: (\d+)", plan))
+    return any(re.search(rf"Seq Scan on {table}\b", plan) for table in LARGE) or max(discarded, default=0) > 1000
 
 
 def _reads(me: int, conversation_id: int) -> dict[str, tuple[str, Any]]:
     """The questions of web/data/questions.py."""
     session = {"session_id": sha256(b"person0").digest()}
     here = {"conversation_id": conversation_id}
-    asked: dict[str, tuple[Question[Any], dict[str, Any]]] = {
+    fetched: dict[str, tuple[Question[Any], dict[str, Any]]] = {
         "latest messages": (history.LATEST, here),
         "older messages": (history.BEFORE, {**here, "seq": 500}),
         "what changed": (history.AFTER, {**here, "version": 500, "first_seq": 1}),
@@ -71,7 +71,7 @@ def _reads(me: int, conversation_id: int) -> dict[str, tuple[str, Any]]:
         "mark as read": (conversations.READ, {"me": me, **here, "version": 500}),
         "how far it was read": (conversations.STATE, {"me": me, **here}),
     }
-    return {title: (question.text, question.parameters | given) for title, (question, given) in asked.items()}
+    return {title: (question.text, question.parameters | given) for title, (question, given) in fetched.items()}
 
 
 def _writes(me: int, conversation_id: int) -> dict[str, tuple[str, Any]]:
@@ -85,7 +85,7 @@ def _writes(me: int, conversation_id: int) -> dict[str, tuple[str, Any]]:
 
 
 async def _cast(session: AsyncSession, reader: Reader) -> tuple[int, int]:
-    """A user and a conversation of theirs, by their ids."""
+    """The ids of a user and of one of their conversations."""
     me = (await session.scalars(select(User.id).where(users.is_named("person0")))).one()
     [found] = await reader.fetch(conversations.WITH, me=me, name="person1")
     assert found.conversation_id is not None
@@ -93,25 +93,25 @@ async def _cast(session: AsyncSession, reader: Reader) -> tuple[int, int]:
 
 
 async def _statements(
-    connection: AsyncConnection, session: AsyncSession, ask: Callable[[AsyncSession], Awaitable[object]]
+    connection: AsyncConnection, session: AsyncSession, fetch: Callable[[AsyncSession], Awaitable[object]]
 ) -> list[tuple[str, Any]]:
-    """What is said to PostgreSQL when that is asked."""
-    said: list[tuple[str, Any]] = []
+    """The statements that `fetch` runs, with their parameters."""
+    executed: list[tuple[str, Any]] = []
 
     def listen(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        said.append((statement, parameters))
+        executed.append((statement, parameters))
 
     event.listen(connection.sync_connection, "before_cursor_execute", listen)
     try:
-        await ask(session)
+        await fetch(session)
     finally:
         event.remove(connection.sync_connection, "before_cursor_execute", listen)
         await session.rollback()
-    return said
+    return executed
 
 
 async def _explain(connection: AsyncConnection, statement: str, parameters: Any, plan: str = "") -> str:
-    """`plan`: the settings under which it is planned."""
+    """The plan of a statement, made under the settings in `plan`."""
     raw = await connection.get_raw_connection()
     postgres: psycopg.AsyncConnection[Any] = raw.driver_connection  # type: ignore[assignment]
     try:

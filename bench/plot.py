@@ -1,4 +1,4 @@
-"""The pictures: rate against p99, and what is asked for against what it costs."""
+"""The plots: rate against p99, and what pages and sockets cost."""
 
 from pathlib import Path
 

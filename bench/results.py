@@ -1,4 +1,4 @@
-"""What the rounds found, together: a table to read, JSON to keep."""
+"""The figures of all rounds together, as a table and as JSON."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def summary(rounds: list[list[Figure]]) -> list[dict[str, Any]]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """In Markdown, which a terminal shows well enough."""
+    """A Markdown table."""
     lines = ["| measure | who | median | min | max |", "| --- | --- | ---: | ---: | ---: |"]
     for row in rows:
         numbers = " | ".join(_short(row[name]) for name in ("median", "min", "max"))
@@ -29,15 +29,15 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def keep(folder: Path, machine: str, rounds: list[list[Figure]]) -> None:
+def save(folder: Path, machine: str, rounds: list[list[Figure]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows = summary(rounds)
-    kept = {
+    saved = {
         "machine": machine,
         "summary": rows,
         "rounds": [[vars(figure) for figure in figures] for figures in rounds],
     }
-    (folder / "results.json").write_text(json.dumps(kept, indent=1))
+    (folder / "results.json").write_text(json.dumps(saved, indent=1))
     (folder / "table.md").write_text(f"{machine}\n\n{table(rows)}\n")
     for figure in rounds[-1]:
         if "plans" in figure.details:

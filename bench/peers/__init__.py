@@ -1,1 +1,1 @@
-"""What Knock is compared with, and the ceilings above it."""
+"""The chats that Knock is compared with, and the ceilings of its server."""

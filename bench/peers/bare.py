@@ -1,6 +1,6 @@
-"""The ceilings of uvicorn: an ASGI application that keeps nothing and renders nothing.
+"""The ceilings of uvicorn: ASGI applications that store and render nothing.
 
-`relay` hands each frame to its recipient and back to its sender, `fan_out` to everybody, padded to FRAME bytes.
+`relay` sends each frame to its recipient and back to its sender, `fan_out` to everybody, padded to FRAME bytes.
 """
 
 import os

@@ -1,4 +1,4 @@
-// A minimal chat on Socket.IO, PostgreSQL and Redis: one INSERT a message, delivered after it, to any process.
+// A minimal chat on Socket.IO, PostgreSQL and Redis: one INSERT per message, then delivered through all processes.
 const { createServer } = require("http");
 const { createAdapter } = require("@socket.io/redis-adapter");
 const { Pool } = require("pg");

@@ -1,4 +1,4 @@
-"""A chat as FastAPI's tutorials write it: the ORM, a commit a message, JSON to each socket."""
+"""A chat as FastAPI's tutorials write it: the ORM, one commit per message, JSON to each socket."""
 
 import os
 from collections.abc import AsyncIterator

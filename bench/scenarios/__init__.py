@@ -1,4 +1,4 @@
-"""What is measured, by the name that `--only` takes."""
+"""The scenarios, by the names that `--only` takes."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""How many rows PostgreSQL takes through psycopg, where so many go in one statement and one commit."""
+"""How many rows a second psycopg inserts, by rows per statement and commit."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Messages that are persisted and then delivered, to the recipient and back to the sender."""
+"""Messages that are committed and then delivered, to the recipient and back to the sender."""
 
 from functools import partial
 

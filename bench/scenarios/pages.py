@@ -1,4 +1,4 @@
-"""Pages by HTTP: a chat of 50 messages out of the cache, also while it changes, and messages sent by form."""
+"""HTTP: a cached chat page of 50 messages, the same while the chat changes, and messages sent by form."""
 
 from functools import partial
 from typing import Any
@@ -11,23 +11,23 @@ from bench.run import Run
 
 CLIENTS = 16
 PROCESSES = 2
-"""Web processes for the page, since it is measured on all cores."""
+"""Web processes for the page, which is measured on all cores."""
 POSTED = 10
-"""Messages a second that change the chat meanwhile."""
+"""Messages a second that change the chat during the second measurement."""
 
 
 def page(run: Run) -> None:
     seconds = 2 if run.is_quick else 5
     with contestants.racing(run.base, "knock", 2, PROCESSES) as race, load.running("bench.browsers") as browsers:
-        ramp.step(race, 100, 1)  # fifty messages and more
+        ramp.step(race, 100, 1)  # more than fifty messages
         requests = [
             _get(cookie, people.name(number % 2 ^ 1)) for number, cookie in enumerate(_cookies(run, 2, CLIENTS))
         ]
         job: dict[str, Any] = {"requests": requests, "expected": '<li id="message-', "count": 50}
         run.say("the page of a chat, 16 clients")
-        _ask(race, browsers, job, 1)
-        quiet, cpu = run.undisturbed("chat page", partial(_ask, race, browsers, job, seconds))
-        run.say(f"the page of a chat, 16 clients, while {POSTED} messages/s come")
+        _fetch(race, browsers, job, 1)
+        quiet, cpu = run.undisturbed("chat page", partial(_fetch, race, browsers, job, seconds))
+        run.say(f"the page of a chat, 16 clients, while {POSTED} messages/s arrive")
         changing = run.undisturbed("chat page that changes", partial(_while_posted, race, browsers, job, seconds))
     run.record("chat page of 50 messages, 16 clients, two web processes", "Knock", quiet["rate"], "pages/s", cpu=cpu)
     run.record("chat page of 50 messages, p99", "Knock", quiet["p99"], "ms")
@@ -41,29 +41,29 @@ def post(run: Run) -> None:
         requests = [_post(cookie, people.partner(number)) for number, cookie in enumerate(cookies)]
         job: dict[str, Any] = {"requests": requests, "expected": 'class="message-body"', "count": 1}
         run.say("messages by HTTP, 32 clients")
-        _ask(race, browsers, job, 1, clients=2 * CLIENTS)
-        measure = partial(_ask, race, browsers, job, 2 if run.is_quick else 5, clients=2 * CLIENTS)
+        _fetch(race, browsers, job, 1, clients=2 * CLIENTS)
+        measure = partial(_fetch, race, browsers, job, 2 if run.is_quick else 5, clients=2 * CLIENTS)
         answer, cpu = run.undisturbed("messages by HTTP", measure)
         with run.base.postgres() as postgres:
             query = "SELECT count(*), count(*) FILTER (WHERE body = nonce || %s) FROM messages WHERE nonce LIKE %s"
             row = postgres.execute(query, [LINE, f"{answer['run']}%"]).fetchone()
-        assert row == (answer["delivered"], answer["delivered"]), f"{row} kept of {answer['delivered']}"
+        assert row == (answer["delivered"], answer["delivered"]), f"{row} stored of {answer['delivered']}"
     run.record("messages by HTTP, 32 clients", "Knock", answer["rate"], "messages/s", cpu=cpu)
     run.record("messages by HTTP, p99", "Knock", answer["p99"], "ms")
 
 
-def _ask(
+def _fetch(
     race: Race, browsers: load.Load, job: dict[str, Any], seconds: float, clients: int = CLIENTS
 ) -> tuple[dict[str, Any], dict[str, float]]:
     meter = Meter({**race.parts, "browsers": browsers.part})
     meter.start()
-    answer = browsers.do("ask", host="127.0.0.1", port=race.server.port, seconds=seconds, clients=clients, **job)
+    answer = browsers.do("fetch", host="127.0.0.1", port=race.server.port, seconds=seconds, clients=clients, **job)
     return answer, meter.stop()
 
 
 def _while_posted(race: Race, browsers: load.Load, job: dict[str, Any], seconds: float) -> dict[str, Any]:
     race.load.begin("run", rate=POSTED, seconds=seconds)
-    answer, _ = _ask(race, browsers, job, seconds)
+    answer, _ = _fetch(race, browsers, job, seconds)
     posted = race.load.end()
     assert posted["delivered"] == posted["sent"]
     assert not posted["wrong"]

@@ -1,4 +1,4 @@
-"""The same pages with little behind them and with much: 1,000 chats, 1,000,000 messages, 100,000 users."""
+"""The same pages on small and large data: up to 100,000 users, 1,000 chats and 1,000,000 messages."""
 
 import asyncio
 from collections import defaultdict
@@ -12,7 +12,7 @@ from bench import load, people, plans, servers
 from bench.run import Run
 
 FEW = 120
-"""People at first: enough for a full page of each list, since a longer page takes longer whatever lies behind it."""
+"""Users of the smallest site: enough to fill a page of each list, since a fuller page takes longer on any data."""
 USERS = 100_000
 CHATS = 1_000
 MESSAGES = 1_000_000
@@ -54,7 +54,7 @@ LENGTHEN = """
 
 
 class Visit(NamedTuple):
-    """A site to be looked at: where it is, and the pages by title, as `_pages` gives them."""
+    """A site to load: its port, a cookie, and its pages by title, as `_pages` gives them."""
 
     port: int
     cookie: str
@@ -68,14 +68,14 @@ def scale(run: Run) -> None:
         visits: list[Visit] = []
         for size in sizes:
             run.say(f"{size[0]:,} users, {size[1]:,} chats, a chat of {size[2]:,} messages")
-            base = stack.enter_context(servers.base())  # its own
+            base = stack.enter_context(servers.base())
             with base.postgres() as postgres:
                 _fill(postgres, *size)
                 cookie = people.cookies(postgres, base.settings, [people.name(0)])[0]
             visits.append(Visit(stack.enter_context(servers.knock(base)).port, cookie, _pages(*size)))
-        run.say("opening their pages in turn")
+        run.say("loading their pages in turn")
         found = _times(stack.enter_context(load.running("bench.browsers")), visits)
-        run.say("asking PostgreSQL for its plans")
+        run.say("explaining the statements")
         _plans(run, base)
     for page in found[0]:
         times = [each[page] for each in found]
@@ -93,7 +93,7 @@ def _fill(postgres: psycopg.Connection, users: int, chats: int, messages: int) -
 
 
 def _pages(users: int, _chats: int, messages: int) -> dict[str, tuple[str, str, int]]:
-    """By title: the address, and what is so often in it. Nobody has a chat with themselves."""
+    """By title: the path, and a string with how often the page must contain it. Nobody has a chat with themselves."""
     few = f"erson{users // 20}" if users > FEW else "erson5"
     return {
         "chat list": ("/", '<li id="chat-', 50),
@@ -108,7 +108,7 @@ def _pages(users: int, _chats: int, messages: int) -> dict[str, tuple[str, str, 
 
 
 def _times(browsers: load.Load, visits: list[Visit]) -> list[dict[str, float]]:
-    """Of each visit, the median milliseconds of each page: one client, all in turn, so a busy moment is everybody's."""
+    """Median milliseconds of each page of each visit. One client loads them in turn, so a busy moment affects all."""
     times: list[dict[str, list[float]]] = [defaultdict(list) for _ in visits]
     for _ in range(ROUNDS):
         for title in visits[0].pages:
@@ -116,7 +116,7 @@ def _times(browsers: load.Load, visits: list[Visit]) -> list[dict[str, float]]:
                 path, expected, count = visit.pages[title]
                 request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {visit.cookie}\r\n\r\n"
                 job = {"requests": [request], "expected": expected, "count": count, "clients": 1, "seconds": 0.05}
-                taken[title].append(browsers.do("ask", host="127.0.0.1", port=visit.port, **job)["p50"])
+                taken[title].append(browsers.do("fetch", host="127.0.0.1", port=visit.port, **job)["p50"])
     return [{title: median(each) for title, each in taken.items()} for taken in times]
 
 

@@ -1,4 +1,4 @@
-"""Sockets: what an idle one takes, how fast they open, how long a post needs to reach a thousand of them."""
+"""Sockets: memory of an idle one, how fast they open, how long a post takes to reach a thousand of them."""
 
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ def idle(run: Run) -> None:
 
     def measure() -> tuple[list[int], float]:
         with servers.knock(run.base) as server, load.running() as generator:
-            _open(generator, server.port, "knock", cookies[:FIRST], names[:FIRST])  # what the first ones load stays
+            _open(generator, server.port, "knock", cookies[:FIRST], names[:FIRST])  # allocate what stays
             taken = [server.part.memory]
             seconds = 0.0
             for count in counts:
@@ -59,7 +59,7 @@ def fan_out(run: Run) -> None:
 
 def start(run: Run) -> None:
     with servers.knock(run.base):
-        pass  # byte code and files are read once
+        pass  # so that byte code and files are cached
     run.say("starting Knock")
 
     def measure() -> float:

@@ -13,7 +13,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# Every ending of a name ("alice", "lice", "ice" …), so that an indexed prefix match finds any part of it.
+# All suffixes of a name ("alice", "lice", "ice" …), so that an indexed prefix match finds any part of it.
 USERNAME_SEARCH = """
     CREATE FUNCTION username_search(username text) RETURNS tsvector
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE

@@ -1,4 +1,4 @@
-"""When a message was edited or removed.
+"""Record when a message was edited or removed.
 
 Revision ID: 0002
 Revises: 0001

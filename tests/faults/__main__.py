@@ -1,4 +1,4 @@
-"""The full forms, one after the other; `scripts/faults` runs this once everything is installed."""
+"""`scripts/faults`: runs the scenarios in their full form, one after another."""
 
 import argparse
 import asyncio
@@ -22,7 +22,7 @@ from tests.faults.parts import Parts
 
 
 def main() -> int:
-    """The exit code: 1 where a figure misses what is promised."""
+    """The exit code: 1 if a figure misses its bounds."""
     arguments = _arguments()
     names = arguments.only or [name for name in table.SCENARIOS if name not in table.APART]
     results: list[dict[str, Any]] = []
@@ -31,14 +31,14 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="knock-faults-") as folder,
         _quiet(arguments.log),
         running.started(Path(folder) / "data", fsync=True) as parts,
-        ThreadPoolExecutor() as beside,
-        click.progressbar(names, label="faults", item_show_func=_said, file=sys.stdout) as bar,
+        ThreadPoolExecutor() as background,
+        click.progressbar(names, label="faults", item_show_func=_label, file=sys.stdout) as bar,
     ):
         waiting = []
         for name in bar:
             parts.clean()
-            if name in table.BESIDE:
-                waiting.append(beside.submit(_run, parts, name, short=arguments.short))
+            if name in table.BACKGROUND:
+                waiting.append(background.submit(_run, parts, name, short=arguments.short))
             else:
                 results.append(_run(parts, name, short=arguments.short))
             Path(arguments.json).write_text(json.dumps(results, indent=2) + "\n")
@@ -51,13 +51,13 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/faults", description="Break every part while people write.")
-    parser.add_argument("only", nargs="*", help=f"of {', '.join(table.SCENARIOS)}; all but the soak unless given")
-    parser.add_argument("--short", action="store_true", help="the short forms, which the tests run too")
-    parser.add_argument("--json", default="data/faults.json", help="where the figures are written")
-    parser.add_argument("--log", default=os.devnull, help="where the parts may say what happens to them")
+    parser.add_argument("only", nargs="*", help=f"from {', '.join(table.SCENARIOS)}; default: all but the soak")
+    parser.add_argument("--short", action="store_true", help="run the short forms, as the tests do")
+    parser.add_argument("--json", default="data/faults.json", help="file for the figures")
+    parser.add_argument("--log", default=os.devnull, help="file for the logs of the parts")
     arguments = parser.parse_args()
     if unknown := set(arguments.only) - set(table.SCENARIOS):
-        parser.error(f"there is no {', '.join(sorted(unknown))}")
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
     return arguments
 
 
@@ -67,15 +67,15 @@ def _run(parts: Parts, name: str, *, short: bool) -> dict[str, Any]:
     figures: Sequence[Figure]
     try:
         figures = asyncio.run(scenario.run(parts))
-    except Exception as error:  # the others are worth running all the same
+    except Exception as error:  # the others still run
         print(f"{name}: {error!r}", file=sys.stderr)
         figures = [Figure(f"ended by {type(error).__name__}", 1, at_most=0)]
     seconds = time.monotonic() - started
-    held = [
+    rows = [
         {"name": one.name, "value": round(one.value, 3), "unit": one.unit, "wanted": one.wanted, "holds": one.holds}
         for one in figures
     ]
-    return {"scenario": name, "do": table.words(scenario), "seconds": round(seconds, 1), "figures": held}
+    return {"scenario": name, "do": table.described(scenario), "seconds": round(seconds, 1), "figures": rows}
 
 
 def _print(results: Sequence[dict[str, Any]]) -> None:
@@ -87,21 +87,21 @@ def _print(results: Sequence[dict[str, Any]]) -> None:
             print(f"  {mark} {figure['value']:>10,g}{figure['unit']:<3} {figure['name']}{wanted}")
 
 
-def _said(name: str | None) -> str | None:
+def _label(name: str | None) -> str | None:
     return name and f"now: {name}"
 
 
 @contextmanager
 def _quiet(log: str) -> Iterator[None]:
-    """What the parts say of their troubles goes to the log and not through the progress bar."""
-    kept = os.dup(2)
+    """Send the parts' stderr to the log, away from the progress bar."""
+    stderr = os.dup(2)
     try:
         with open(log, "a") as file:
             os.dup2(file.fileno(), 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 if __name__ == "__main__":

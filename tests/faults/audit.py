@@ -1,11 +1,11 @@
-"""The audit: what the pages show, and what they were told is kept, against what PostgreSQL holds, one by one."""
+"""The audit compares the messages that pages show and got acknowledged with PostgreSQL, one by one."""
 
 import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from tests.faults.figures import Figure, exactly, told
+from tests.faults.figures import Figure, exactly, measured
 from tests.faults.page import Page, Shown
 from tests.faults.parts import Parts
 
@@ -17,12 +17,12 @@ ROWS = """
 
 
 def rows(parts: Parts, page: Page) -> list[Shown]:
-    """The conversation of a page as PostgreSQL holds it."""
+    """The messages of a page's conversation in PostgreSQL."""
     return [Shown(*row) for row in parts.query(ROWS, page.me.id, page.to)]
 
 
 async def settled(parts: Parts, pages: Sequence[Page], patience: float = 60) -> float:
-    """Wait until nothing is on its way any more: every outbox empty, every list complete. Returns the seconds."""
+    """Wait until every outbox is empty and every list complete. Returns the seconds it took."""
     started = time.monotonic()
     while time.monotonic() - started < patience:
         if not any(page.outbox for page in pages) and not await asyncio.to_thread(_differing, parts, pages):
@@ -32,21 +32,21 @@ async def settled(parts: Parts, pages: Sequence[Page], patience: float = 60) -> 
 
 
 def figures(parts: Parts, pages: Sequence[Page]) -> list[Figure]:
-    """Of pages that between them wrote everything in their conversations."""
-    kept: dict[tuple[int, str], Shown] = {}
+    """The figures of pages that together wrote everything in their conversations."""
+    stored: dict[tuple[int, str], Shown] = {}
     bodies: Counter[str] = Counter()
     gaps = 0
-    for page in _one_a_conversation(pages):
+    for page in _one_per_conversation(pages):
         held = rows(parts, page)
-        kept.update(((hash(frozenset((page.me.username, page.to))), row.nonce), row) for row in held)
+        stored.update(((hash(frozenset((page.me.username, page.to))), row.nonce), row) for row in held)
         bodies.update(row.body for row in held)
         gaps += [row.seq for row in held] != list(range(1, len(held) + 1))
     keys = {(hash(frozenset((page.me.username, page.to))), nonce) for page in pages for nonce in page.acknowledged}
     return [
-        told("acknowledged messages", len(keys)),
-        exactly("acknowledged messages missing", len(keys - kept.keys()), 0),
+        measured("acknowledged messages", len(keys)),
+        exactly("acknowledged messages missing", len(keys - stored.keys()), 0),
         exactly("messages doubled", sum(count - 1 for count in bodies.values()), 0),
-        exactly("kept messages that nobody acknowledged", len(kept.keys() - keys), 0),
+        exactly("stored messages not acknowledged", len(stored.keys() - keys), 0),
         exactly("messages never acknowledged", sum(len(page.outbox) for page in pages), 0),
         exactly("messages refused for good", sum(len(page.refused) for page in pages), 0),
         exactly("conversations with a gap", gaps, 0),
@@ -55,9 +55,9 @@ def figures(parts: Parts, pages: Sequence[Page]) -> list[Figure]:
 
 
 def _differing(parts: Parts, pages: Sequence[Page]) -> list[Page]:
-    """Pages whose list is not PostgreSQL's, from the first message that they were loaded with on, in its order."""
+    """Pages whose messages, from the first one they were loaded with, are not PostgreSQL's in the same order."""
     return [page for page in pages if page.list != [row for row in rows(parts, page) if row.seq >= page.first_seq]]
 
 
-def _one_a_conversation(pages: Iterable[Page]) -> Iterable[Page]:
+def _one_per_conversation(pages: Iterable[Page]) -> Iterable[Page]:
     return {frozenset((page.me.username, page.to)): page for page in pages}.values()

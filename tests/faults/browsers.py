@@ -1,4 +1,4 @@
-"""What only a real browser can show: a socket that swallows, and a tab that nobody looks at."""
+"""Faults that need a real browser: a socket that swallows bytes, and a hidden tab."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from playwright.async_api import BrowserContext, Error, async_playwright
 from playwright.async_api import Page as Tab
 
 from tests.faults import audit
-from tests.faults.figures import Figure, at_most, exactly, told
+from tests.faults.figures import Figure, at_most, exactly, measured
 from tests.faults.page import Page, browser
 from tests.faults.parts import Parts, Somebody, eventually
 from tests.faults.proxy import Proxy
@@ -23,21 +23,21 @@ from tests.faults.scenario import loaded, write
 OUTBOX = "JSON.parse(localStorage.getItem('knock-outbox-' + document.body.dataset.me) || '[]').length"
 WATCH = """
     globalThis.writtenAt = performance.now();
-    globalThis.saidAt = Infinity;
-    const isSaid = () => document.body.innerText.includes("Not sent yet");
-    const look = () => isSaid() && (saidAt = Math.min(saidAt, performance.now()));
+    globalThis.shownAt = Infinity;
+    const isShown = () => document.body.innerText.includes("Not sent yet");
+    const look = () => isShown() && (shownAt = Math.min(shownAt, performance.now()));
     new MutationObserver(look).observe(document.body, { subtree: true, childList: true, characterData: true });
 """
-"""Where the retry works at once, those words are there for a moment only."""
+"""An observer, since the words are shown only for a moment if the retry works at once."""
 PATIENCE = 60_000
 """Milliseconds."""
 
 
 @asynccontextmanager
 async def chromium(url: str, person: Somebody) -> AsyncIterator[BrowserContext]:
-    """A browser in which somebody is signed in.
+    """A browser that is signed in as `person`.
 
-    Started by us and not by Playwright, which would have every tab believe that it is looked at.
+    Not started by Playwright, which makes every tab believe that it is visible.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         program = os.environ.get("CHROMIUM") or "/usr/bin/chromium"
@@ -73,7 +73,7 @@ async def chromium(url: str, person: Somebody) -> AsyncIterator[BrowserContext]:
 class Swallowed:
     """a socket that swallows bytes, and a reload of its page"""
 
-    hears_again: float = 40.0
+    receives_again: float = 40.0
 
     async def run(self, parts: Parts) -> list[Figure]:
         with parts.site() as site:
@@ -92,8 +92,8 @@ class Swallowed:
                         first = await _write(tab)
                         await tab.locator("[data-seq]").get_by_text(first).wait_for()
                         sent_after = time.monotonic() - started
-                        said_after = await tab.evaluate("saidAt - writtenAt") / 1000
-                        heard_after = await _hears(tab, partner, self.hears_again)
+                        shown_after = await tab.evaluate("shownAt - writtenAt") / 1000
+                        received_after = await _receives(tab, partner, self.receives_again)
 
                         await tab.reload()
                         await _is_open(tab)
@@ -103,14 +103,14 @@ class Swallowed:
                         survives = await tab.locator("#pending").get_by_text(second).count()
                         await tab.locator("[data-seq]").get_by_text(second).wait_for()
                         left = await tab.evaluate(OUTBOX)
-                    kept = [row.body for row in audit.rows(parts, me)]
+                    stored = [row.body for row in audit.rows(parts, me)]
                     return [
-                        at_most("“Not sent yet” after", said_after, 10, " s"),
-                        told("sent by the retry after", sent_after, " s"),
-                        exactly("its rows", kept.count(first), 1),
-                        at_most("its page hears the other one again after", heard_after, self.hears_again, " s"),
+                        at_most("“Not sent yet” after", shown_after, 10, " s"),
+                        measured("sent by the retry after", sent_after, " s"),
+                        exactly("its rows", stored.count(first), 1),
+                        at_most("its page receives messages again after", received_after, self.receives_again, " s"),
                         exactly("in the outbox after a reload", survives, 1),
-                        exactly("its rows, after the reload", kept.count(second), 1),
+                        exactly("its rows, after the reload", stored.count(second), 1),
                         exactly("left in the outbox", left, 0),
                     ]
 
@@ -158,8 +158,8 @@ async def _write(tab: Tab) -> str:
     return words
 
 
-async def _hears(tab: Tab, partner: Page, patience: float) -> float:
-    """The seconds until a message of the other one's, written now, is shown; more than `patience` where it is not."""
+async def _receives(tab: Tab, partner: Page, patience: float) -> float:
+    """Seconds until a message that the partner writes now is shown; more than `patience` if it never is."""
     started = time.monotonic()
     words = token_hex(8)
     nonce = await partner.write(words)

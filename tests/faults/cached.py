@@ -1,4 +1,4 @@
-"""Cached lists, held against PostgreSQL's."""
+"""Cached lists, compared with PostgreSQL's."""
 
 import asyncio
 import random
@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import ClientTimeout
 
 from tests.faults import page as pages
-from tests.faults.figures import Figure, at_most, exactly, told
+from tests.faults.figures import Figure, at_most, exactly, measured
 from tests.faults.page import browser
 from tests.faults.parts import Parts
 from tests.faults.scenario import loaded
@@ -27,19 +27,19 @@ ROWS = """
 
 
 def wrong(parts: Parts) -> list[str]:
-    """The keys of cached lists that PostgreSQL never held: another order, another text, a version of the future."""
+    """Keys of cached lists that PostgreSQL never held: another order, another text, or a version from the future."""
     return [key for key in parts.valkey.scan_iter("latest:*") if not _is_right(parts, key)]
 
 
 def _is_right(parts: Parts, key: str) -> bool:
     cached = [str(each) for each in parts.valkey.lrange(key, 0, -1) or ()]
     if not cached:
-        return True  # gone meanwhile
+        return True  # dropped since
     version, last_seq = map(int, cached[0].split(":"))
     conversation = int(key.rpartition(":")[2])
     rows = [pages.Shown(*row) for row in parts.query(ROWS, conversation, last_seq, LENGTH)][::-1]
     held = [shown for text in cached[1:] for shown in pages.messages(text)]
-    # As long as nothing is edited, the version is that of the newest message.
+    # These scenarios edit nothing, so the version is that of the newest message.
     return held == rows and (not rows or version == rows[-1].version)
 
 
@@ -61,15 +61,15 @@ class SlowReader:
                 races.append(self._race(conversation, one, other))
             found = [sum(column) for column in zip(*await asyncio.gather(*races), strict=True)]
             return [
-                told("pairs", found[0]),
+                measured("pairs", found[0]),
                 exactly("lists read that were not PostgreSQL's", found[1], 0),
                 exactly("lists cached that were not PostgreSQL's", len(wrong(parts)), 0),
-                told("lists kept by the slow reader", found[2]),
-                told("cached lists checked at the end", len(list(parts.valkey.scan_iter("latest:*")))),
+                measured("lists cached by the slow reader", found[2]),
+                measured("cached lists checked at the end", len(list(parts.valkey.scan_iter("latest:*")))),
             ]
 
     async def _race(self, conversation: Conversation, one: Any, other: Any) -> tuple[int, int, int]:
-        """The writer is at one process, the readers at another."""
+        """The writer uses one process, the readers the other. Returns pairs, wrong lists, lists that were cached."""
         differing = filled = 0
         author, reader = conversation.people
         pairs = self.pairs // self.at_once
@@ -78,14 +78,14 @@ class SlowReader:
             reading = asyncio.create_task(self._read_slowly(conversation, other))
             posted = await writing
             shown = await other["latests"].of(conversation, posted.message.version)
-            kept = await history.load_latest(other["reader"], conversation)
-            if (shown.version, list(shown.messages)) != (kept.version, list(kept.messages)):
+            stored = await history.load_latest(other["reader"], conversation)
+            if (shown.version, list(shown.messages)) != (stored.version, list(stored.messages)):
                 differing += 1
             filled += await reading
         return pairs, differing, filled
 
     async def _read_slowly(self, conversation: Conversation, other: Any) -> bool:
-        """Read the list in PostgreSQL, and put it into the cache when the writer may have been faster."""
+        """Read the list from PostgreSQL and cache it, when the writer may already have changed it."""
         latest = await history.load_latest(other["reader"], conversation)
         await asyncio.sleep(random.uniform(0, 0.01))
         await other["latests"]._cached.fill(conversation.id, latest)
@@ -125,7 +125,7 @@ class ColdReaders:
 
 
 async def _fills(page: pages.Page) -> float:
-    """How often a process read a list in PostgreSQL for the cache, as it says itself."""
+    """How often the site read a list from PostgreSQL for the cache, by its own metrics."""
     async with page.http.get(f"{page.url}/metrics") as answer:
         found = re.search(r'knock_cache_total\{event="fill"\} (\S+)', await answer.text())
     return float(found[1]) if found else 0.0

@@ -1,4 +1,4 @@
-"""Messages, while web processes die, connections are cut and commits come late."""
+"""Messages, while web processes die, connections are cut and commits are late."""
 
 import asyncio
 import random
@@ -10,7 +10,7 @@ from secrets import token_hex
 from aiohttp import ClientTimeout
 
 from tests.faults import audit
-from tests.faults.figures import Figure, at_most, exactly, percentile, told
+from tests.faults.figures import Figure, at_most, exactly, measured, percentile
 from tests.faults.page import Page, browser
 from tests.faults.parts import Parts, children, eventually, kill
 from tests.faults.scenario import chats, loaded, write
@@ -37,10 +37,10 @@ class WebKilled:
                 blackouts = [seconds for page in pages for seconds in page.blackouts]
                 return [
                     *audit.figures(parts, pages),
-                    told("sockets lost and back", len(blackouts)),
-                    told("blackout, p50", percentile(blackouts, 50), " s"),
-                    told("blackout, p99", percentile(blackouts, 99), " s"),
-                    told("all settled after the last send in", seconds, " s"),
+                    measured("sockets lost and back", len(blackouts)),
+                    measured("blackout, p50", percentile(blackouts, 50), " s"),
+                    measured("blackout, p99", percentile(blackouts, 99), " s"),
+                    measured("all settled after the last send in", seconds, " s"),
                 ]
 
 
@@ -90,13 +90,13 @@ class Cuts:
                 cuts = sum(await asyncio.gather(*cutting))
                 seconds = await audit.settled(parts, pages)
                 return [
-                    told("cuts", cuts),
+                    measured("cuts", cuts),
                     *audit.figures(parts, pages),
-                    told("all settled after the last cut in", seconds, " s"),
+                    measured("all settled after the last cut in", seconds, " s"),
                 ]
 
     async def _cut(self, page: Page) -> int:
-        """Cut it now and then until the time is over. Returns how often."""
+        """Cut the page now and then until the time is up. Returns how often."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self.seconds
         cuts = 0
@@ -126,13 +126,13 @@ class LateCommit:
             parts.site(**one_process) as prompt,
         ):
             async with browser() as http:
-                proxy.slow = b"FOR NO KEY UPDATE"  # the writer's connection, and none that reads
-                # Both sides of each chat; the reader is the one at the site that commits promptly.
+                proxy.slow = b"FOR NO KEY UPDATE"  # only the writer's connection
+                # Both people of each chat; the reader is at the site that commits promptly.
                 writers = await loaded(parts, http, [late.url, prompt.url], 2 * self.chats)
                 reader_skips = 0
                 rounds = -(-self.rounds // self.chats)
                 for _ in range(rounds):
-                    # The locks are held for the ways of one answer and of the question that follows it, the commit.
+                    # Half on the statement's way to PostgreSQL, half on its answer's way back; it commits in between.
                     proxy.delay = self.delay_ms / 1000 / 2
                     posts = asyncio.gather(*(_post(page) for page in writers))
                     while not posts.done():
@@ -142,7 +142,7 @@ class LateCommit:
                 for page in writers:
                     await _caught_up(page)
                 return [
-                    told("rounds", rounds * self.chats),
+                    measured("rounds", rounds * self.chats),
                     exactly("catch-ups that skipped something", reader_skips, 0),
                     *audit.figures(parts, writers),
                 ]
@@ -155,7 +155,7 @@ async def _post(page: Page) -> None:
 
 
 async def _caught_up(page: Page) -> bool:
-    """Catch up as the page does. Whether anything is missing below what the page then takes for seen."""
+    """Catch up as the page does. Returns whether anything is missing below the page's new cursor."""
     answer = await page.fetch(f"/chat/{page.to}/messages?after={page.cursor}")
     if answer is not None:
         page.take(answer)
@@ -178,7 +178,7 @@ class BetweenPageAndSocket:
                     *(self._load(writers[2 * n], writers[2 * n + 1]) for n in range(self.at_once))
                 )
                 return [
-                    told("loads", self.at_once * (self.loads // self.at_once)),
+                    measured("loads", self.at_once * (self.loads // self.at_once)),
                     exactly("messages missed", sum(missed), 0),
                 ]
 
@@ -189,7 +189,7 @@ class BetweenPageAndSocket:
             await page.load()
             nonce = await writer.write(token_hex(8))
             posting = asyncio.create_task(writer.post(writer.outbox[nonce]))
-            await asyncio.sleep(random.uniform(0, 0.02))  # before, during or after the opening of the socket
+            await asyncio.sleep(random.uniform(0, 0.02))  # before, while or after the socket opens
             async with page.live():
                 await eventually(lambda: nonce in page.arrived, patience=5, pause=0.005)  # noqa: B023
             await posting
@@ -218,17 +218,17 @@ class Stampede:
                 attempts = sorted(moment for page in pages for moment in page.attempts)
                 blackouts = [seconds for page in pages for seconds in page.blackouts]
                 return [
-                    told("attempts", len(attempts)),
+                    measured("attempts", len(attempts)),
                     at_most("attempts in any 250 ms", 100 * _crowd(attempts, 0.25) / len(attempts), 25, " %"),
                     exactly("clients that came back", sum(bool(page.blackouts) for page in pages), len(pages)),
                     exactly("answers that refused them", sum(len(page.errors) for page in pages), 0),
-                    told("blackout, p50", percentile(blackouts, 50), " s"),
-                    told("blackout, p99", percentile(blackouts, 99), " s"),
+                    measured("blackout, p50", percentile(blackouts, 50), " s"),
+                    measured("blackout, p99", percentile(blackouts, 99), " s"),
                 ]
 
 
 def _crowd(moments: Sequence[float], width: float) -> int:
-    """How many of the sorted moments lie within one width at the most."""
+    """The most of the sorted moments that lie within one width."""
     most = first = 0
     for last, moment in enumerate(moments):
         while moment - moments[first] > width:

@@ -1,4 +1,4 @@
-"""What a scenario measured, and what was promised of it."""
+"""What a scenario measured, with its bounds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Figure:
-    """One number; with bounds where something is promised of it."""
+    """One number, with bounds if Knock promises any."""
 
     name: str
     value: float
@@ -21,7 +21,7 @@ class Figure:
 
     @property
     def wanted(self) -> str:
-        """The promise, in words; empty where there is none."""
+        """The bounds in words, empty without bounds."""
         if self.at_least is None and self.at_most is None:
             return ""
         if self.at_least == self.at_most:
@@ -31,8 +31,8 @@ class Figure:
         return f"at least {self.at_least:,g}{self.unit}"
 
     def __str__(self) -> str:
-        said = f"{self.value:,.0f}" if self.value == int(self.value) else f"{self.value:,.2f}"
-        return f"{self.name}: {said}{self.unit}" + (f" (wanted: {self.wanted})" if not self.holds else "")
+        value = f"{self.value:,.0f}" if self.value == int(self.value) else f"{self.value:,.2f}"
+        return f"{self.name}: {value}{self.unit}" + (f" (wanted: {self.wanted})" if not self.holds else "")
 
 
 def exactly(name: str, value: float, wanted: float) -> Figure:
@@ -43,12 +43,12 @@ def at_most(name: str, value: float, bound: float, unit: str = "") -> Figure:
     return Figure(name, value, unit, at_most=bound)
 
 
-def told(name: str, value: float, unit: str = "") -> Figure:
-    """Measured, with nothing promised."""
+def measured(name: str, value: float, unit: str = "") -> Figure:
+    """A figure without bounds."""
     return Figure(name, value, unit)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The value that so many percent lie at or under; 0 where there are none."""
+    """The value that `percent` of the values lie at or under; 0 without values."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else 0.0

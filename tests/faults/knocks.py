@@ -1,4 +1,4 @@
-"""Notifications, while workers, web processes, the queue and Telegram fail."""
+"""Notifications, while workers, web processes, bots, the queue and Telegram fail."""
 
 import asyncio
 import tempfile
@@ -11,7 +11,7 @@ from secrets import token_hex
 from aiohttp import ClientSession, ClientTimeout
 
 from tests import site as sites
-from tests.faults.figures import Figure, at_most, exactly, percentile, told
+from tests.faults.figures import Figure, at_most, exactly, measured, percentile
 from tests.faults.page import LOST, Page, browser
 from tests.faults.parts import Parts, Somebody, children, eventually
 from tests.telegram.bot_api import Call
@@ -28,10 +28,10 @@ def die(self, ids):
         os.kill(os.getpid(), signal.SIGKILL)
 Relay.enqueue = die
 """
-"""Read by Python as it starts: the web process dies between a commit and the task for the worker."""
+"""A sitecustomize module: the web process dies between a commit and the task for the worker."""
 
 Absent = tuple[Somebody, int]
-"""Somebody who is logged out and linked, and the id of their chat with the bot."""
+"""A user who is linked and logged out, and the id of their chat with the bot."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class WorkerKilled:
                     await asyncio.to_thread(worker.kill)
                     worker.start()
                 await posting
-                await _all_told(parts, absent)
+                await _all_notified(parts, absent)
         return [*_arrivals(parts, absent), *_doubles(parts, absent, self.kills * THREADS)]
 
 
@@ -72,26 +72,26 @@ class DiedBeforeEnqueue:
                     seen = {child.pid for child in children(site)}
                     (writer,) = await parts.people(1)
                     absent: list[Absent] = []
-                    told_of: list[Absent] = []
+                    written_to: list[Absent] = []
 
                     async def post_on() -> None:
-                        # One kill may take a post of everybody here along, since a process writes many at once.
-                        while len(seen) < self.kills + self.processes and len(told_of) < 20 * self.kills:
+                        # One kill may interrupt every post here, since a process writes many at once.
+                        while len(seen) < self.kills + self.processes and len(written_to) < 20 * self.kills:
                             if not absent:
                                 absent.extend(await parts.absent(20))
-                            told_of.append(absent.pop())
-                            await _post(http, site.url, writer, told_of[-1])
+                            written_to.append(absent.pop())
+                            await _post(http, site.url, writer, written_to[-1])
 
                     posting = asyncio.gather(*(post_on() for _ in range(2 * self.processes)))
                     while not posting.done():
                         await asyncio.sleep(0.1)
                         seen |= {child.pid for child in children(site)}
                     await posting
-                    await _all_told(parts, told_of)
+                    await _all_notified(parts, written_to)
         return [
             Figure("processes killed", len(seen) - self.processes, at_least=self.kills),
-            *_arrivals(parts, told_of),
-            *_doubles(parts, told_of, 0),
+            *_arrivals(parts, written_to),
+            *_doubles(parts, written_to, 0),
         ]
 
 
@@ -111,8 +111,8 @@ class QueueWiped:
         parts.valkey.flushall()
         started = time.time()
         with parts.worker():
-            await _all_told(parts, absent)
-        return [told("tasks wiped", queued), *_arrivals(parts, absent, started), *_doubles(parts, absent, 0)]
+            await _all_notified(parts, absent)
+        return [measured("tasks wiped", queued), *_arrivals(parts, absent, started), *_doubles(parts, absent, 0)]
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class EnqueueCut:
                     await _post_to(parts, http, site.url, [one], rate=1000)
                     cut += await eventually(lambda: proxy.doom is None, patience=5)
                     await asyncio.sleep(1.2)  # after a failure nothing is enqueued for a second
-                await _all_told(parts, absent)
+                await _all_notified(parts, absent)
         (tries,) = parts.query("SELECT sum(attempts) FROM notifications")[0]
         return [
             exactly("answers cut", cut, self.times),
@@ -166,7 +166,7 @@ class Refusals:
                     for one in absent:
                         await _post(http, site.url, writer, one)
                     await asyncio.sleep(0.5)
-                # The pauses between tries grow to minutes; here they end at once.
+                # The pauses between tries grow to minutes, so end each at once.
                 while _states(parts, broken) & {"pending", "sending"}:
                     await asyncio.sleep(0.5)
                     parts.query(
@@ -175,7 +175,7 @@ class Refusals:
                         broken[0].id,
                     )
                 given_up = await _given_up_after(parts, hanging)
-                await _all_told(parts, [patient, hanging])
+                await _all_notified(parts, [patient, hanging])
                 shown = [await _settings(http, site.url, one[0]) for one in (blocked, unknown)]
         calls = {one[1]: telegram.called(chat_id=one[1]) for one in absent}
         first, *later = calls[patient[1]]
@@ -229,7 +229,7 @@ class ChangedMinds:
 
 @dataclass(frozen=True)
 class BotKilled:
-    """a bot killed {kills} times in the middle of {updates} link updates, beside another one"""
+    """two bots, killed {kills} times in the middle of {updates} link updates"""
 
     updates: int = 200
     kills: int = 4
@@ -249,14 +249,14 @@ class BotKilled:
                 bot.start()
             await writing
             await eventually(lambda: len(parts.query(query, ids)) == len(ids), patience=60)
-            await asyncio.sleep(2)  # for what would come twice
+            await asyncio.sleep(2)  # for answers that are sent twice
             linked = dict(parts.query(query, ids))
         answers = [call for call in parts.telegram.called("sendMessage") if call.chat_id in _chats(people)]
         again = len(answers) - len({call.chat_id for call in answers})
         return [
             exactly("linked", sum(linked.get(person.id) == _chat(person) for person in people), len(people)),
             exactly("updates handled twice", again, 0),
-            told("answers in words", len(answers)),
+            measured("answers in words", len(answers)),
         ]
 
     async def _write(self, parts: Parts, people: Sequence[Somebody], codes: dict[int, str]) -> None:
@@ -276,7 +276,7 @@ def _chats(people: Sequence[Somebody]) -> set[int]:
 async def _post_to(
     parts: Parts, http: ClientSession, url: str, absent: Sequence[Absent], rate: float
 ) -> dict[int, Somebody]:
-    """A message to each of them, each from somebody of a few; who wrote, by reader."""
+    """Send one message to each of them, from a few writers in turn. Returns the writers by reader's id."""
     writers = await parts.people(min(10, len(absent)))
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -289,7 +289,7 @@ async def _post_to(
 
 
 async def _post(http: ClientSession, url: str, writer: Somebody, to: Absent) -> None:
-    """Until it is acknowledged, as a page does, only sooner."""
+    """Post until it is acknowledged, like a page, but with shorter pauses."""
     path, form = f"{url}/chat/{to[0].username}/messages", {"body": token_hex(4), "nonce": token_hex(8)}
     headers = {"Cookie": writer.cookie, "HX-Request": "true"}
     while True:
@@ -307,14 +307,14 @@ async def _settings(http: ClientSession, url: str, person: Somebody) -> str:
         return await answer.text()
 
 
-async def _all_told(parts: Parts, absent: Sequence[Absent]) -> None:
-    """Wait until Telegram shows something to each, and nothing is due any more."""
+async def _all_notified(parts: Parts, absent: Sequence[Absent]) -> None:
+    """Wait until each chat has a card and no notification is left to send."""
     chats = {chat_id for _, chat_id in absent}
-    await eventually(lambda: chats <= {call.chat_id for call in _taken(parts)}, patience=90, pause=0.2)
+    await eventually(lambda: chats <= {call.chat_id for call in _accepted(parts)}, patience=90, pause=0.2)
     await eventually(lambda: not _open_rows(parts), patience=60, pause=0.2)
 
 
-def _taken(parts: Parts) -> list[Call]:
+def _accepted(parts: Parts) -> list[Call]:
     return [call for call in parts.telegram.called("sendMessage") if call.status == 200]
 
 
@@ -327,9 +327,9 @@ def _states(parts: Parts, one: Absent) -> set[str]:
 
 
 def _arrivals(parts: Parts, absent: Sequence[Absent], since: float | None = None) -> list[Figure]:
-    """How soon each notification came, after its message or after a moment (seconds since 1970)."""
+    """How soon each notification arrived, after its message or after `since` (seconds since 1970)."""
     first: dict[int | None, float] = {}
-    for call in _taken(parts):
+    for call in _accepted(parts):
         first.setdefault(call.chat_id, call.at)
     written = dict(
         parts.query(
@@ -340,33 +340,33 @@ def _arrivals(parts: Parts, absent: Sequence[Absent], since: float | None = None
     waits = [first[chat_id] - (since or written[person.id]) for person, chat_id in absent if chat_id in first]
     return [
         exactly("notifications that arrived", len(waits), len(absent)),
-        told("wait, p50", percentile(waits, 50), " s"),
+        measured("wait, p50", percentile(waits, 50), " s"),
         at_most("wait, longest", max(waits, default=DUE_SECONDS), DUE_SECONDS, " s"),
     ]
 
 
 def _doubles(parts: Parts, absent: Sequence[Absent], bound: int) -> Sequence[Figure]:
     chats = {chat_id for _, chat_id in absent}
-    taken = [call for call in _taken(parts) if call.chat_id in chats]
-    return [at_most("told twice", len(taken) - len({call.chat_id for call in taken}), bound)]
+    sent = [call for call in _accepted(parts) if call.chat_id in chats]
+    return [at_most("sent twice", len(sent) - len({call.chat_id for call in sent}), bound)]
 
 
 async def _given_up_after(parts: Parts, one: Absent) -> float:
-    """Seconds from the first call to that chat until the worker noted that it came to nothing."""
+    """Seconds from the first call to that chat until the worker recorded that it failed."""
     query = "SELECT count(*) FROM notifications WHERE user_id = %s AND problem IS NOT NULL"
     await eventually(lambda: parts.query(query, one[0].id)[0][0], patience=20, pause=0.02)
     return time.time() - parts.telegram.called(chat_id=one[1])[0].at
 
 
 def _shown_messages(parts: Parts, one: Absent) -> int:
-    """How many of the messages to them stand on the cards that Telegram shows, or showed."""
+    """How many of the messages to them are on cards that Telegram has shown."""
     bodies = [
         row[0]
         for row in parts.query(
             "SELECT body FROM messages JOIN participants USING (conversation_id) WHERE user_id = %s", one[0].id
         )
     ]
-    said = " ".join(
+    text = " ".join(
         call.parameters.get("text", "") for call in parts.telegram.called(chat_id=one[1]) if call.status == 200
     )
-    return sum(body in said for body in bodies)
+    return sum(body in text for body in bodies)

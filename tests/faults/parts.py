@@ -1,4 +1,4 @@
-"""The parts of a real Knock, started as processes, and the handles by which a scenario breaks them."""
+"""The parts of a real Knock, started as processes, and ways to break them."""
 
 import asyncio
 import os
@@ -46,7 +46,7 @@ class Somebody:
 
 @dataclass
 class Parts:
-    """Embedded servers and a Bot API of this run's own; sites, workers and bots are started by the scenarios."""
+    """Embedded servers and a fake Bot API; the scenarios start sites, workers and bots."""
 
     environ: dict[str, str]
     postgres_folder: Path
@@ -56,7 +56,7 @@ class Parts:
 
     @contextmanager
     def site(self, **more: str) -> Iterator[Site]:
-        """`python -m web`, of two processes unless WEB_PROCESSES says otherwise."""
+        """`python -m web`, with two processes unless WEB_PROCESSES is given."""
         with sites.running(self.environ, **more) as site:
             yield site
 
@@ -72,7 +72,7 @@ class Parts:
 
     @contextmanager
     def before_postgres(self) -> Iterator[tuple[Proxy, dict[str, str]]]:
-        """A proxy before PostgreSQL, and what leads a program through it."""
+        """A proxy in front of PostgreSQL, and the variables that make a program use it."""
         folder = self.environ["DATABASE_URL"].partition("host=")[2]
         with Proxy(f"{folder}/.s.PGSQL.5432").running() as proxy:
             url = f"postgresql+psycopg://knock@127.0.0.1:{proxy.port}/postgres?sslmode=disable&gssencmode=disable"
@@ -80,12 +80,12 @@ class Parts:
 
     @contextmanager
     def before_valkey(self) -> Iterator[tuple[Proxy, dict[str, str]]]:
-        """A proxy before Valkey, and what leads a program through it."""
+        """A proxy in front of Valkey, and the variables that make a program use it."""
         with Proxy(self.environ["REDIS_URL"].removeprefix("unix://")).running() as proxy:
             yield proxy, {"REDIS_URL": f"redis://127.0.0.1:{proxy.port}"}
 
     async def people(self, count: int) -> list[Somebody]:
-        """New users who are signed in; their passwords are nobody's concern, so none is hashed."""
+        """New users who are signed in, without real password hashes, which take too long."""
         chosen = settings.read({**self.environ, "PORT": "8000"})
         prefix = secrets.token_hex(4)
         found = []
@@ -100,13 +100,13 @@ class Parts:
         return found
 
     async def link_codes(self, people: Sequence[Somebody]) -> dict[int, str]:
-        """The code that the settings page shows to each of them, by their id."""
+        """The codes that the settings page would show to each of them, by user id."""
         chosen = settings.read({**self.environ, "PORT": "8000"})
         async with postgres.connect(chosen) as engine, postgres.database(engine).begin() as db:
             return {person.id: await linking.make_code(db, person.id) for person in people}
 
     async def absent(self, count: int) -> list[tuple[Somebody, int]]:
-        """New users who linked Telegram and logged out, each with the id of their chat."""
+        """New users who linked Telegram and logged out, with the ids of their chats."""
         found = [(person, 10**9 + person.id) for person in await self.people(count)]
         for person, chat_id in found:
             self.change(person, token=0, telegram_chat_id=chat_id)
@@ -120,28 +120,28 @@ class Parts:
         return self.postgres.execute(query.encode(), parameters).fetchall()
 
     def clean(self) -> None:
-        """Forget the notifications of the scenario before, and everything in Valkey and on Telegram."""
+        """Delete all notifications and everything in Valkey, and forget all calls of the Bot API."""
         self.postgres.execute("DELETE FROM notifications")
         self.valkey.flushall()
         self.telegram.calls.clear()
         self.telegram.orders.clear()
 
     def stop_postgres(self, how: str = "immediate") -> None:
-        """End it: `immediate` is as good as a crash."""
+        """Stop PostgreSQL; `immediate` amounts to a crash."""
         self.postgres.close()
         _pg_ctl(self.postgres_folder, "stop", "-m", how)
 
     def start_postgres(self) -> None:
-        """Start it again, as it was started first."""
+        """Start PostgreSQL with its first options."""
         options = (self.postgres_folder / "postmaster.opts").read_text()
         words = " ".join(re.findall(r'"(-c|\S+=\S*)"', options))
         _pg_ctl(self.postgres_folder, "start", "-l", str(self.postgres_folder / "server.log"), "-o", words)
-        self.postgres = _look_into(self.environ["DATABASE_URL"])
+        self.postgres = _connect(self.environ["DATABASE_URL"])
 
 
 @contextmanager
 def started(folder: Path, *, fsync: bool) -> Iterator[Parts]:
-    """PostgreSQL, Valkey and a Bot API, on data in `folder`; without `fsync` PostgreSQL does not wait for the disk."""
+    """PostgreSQL, Valkey and a fake Bot API on data in `folder`. `fsync`: whether PostgreSQL waits for the disk."""
     with ExitStack() as stack:
         telegram = stack.enter_context(bot_api.running())
         environ = {
@@ -155,7 +155,7 @@ def started(folder: Path, *, fsync: bool) -> Iterator[Parts]:
             "TELEGRAM_API_URL": telegram.url,
             "SITE_URL": "https://knock.example",
         }
-        postgres = _look_into(environ["DATABASE_URL"])
+        postgres = _connect(environ["DATABASE_URL"])
         if not fsync:
             postgres.execute("ALTER SYSTEM SET fsync = off")
             postgres.execute("SELECT pg_reload_conf()")
@@ -167,7 +167,7 @@ def started(folder: Path, *, fsync: bool) -> Iterator[Parts]:
 
 
 def children(site: Site) -> list[psutil.Process]:
-    """The web processes of a site of several, the oldest first."""
+    """The web processes of a site that has several, oldest first."""
     assert site.process is not None
     found = psutil.Process(site.process.pid).children()
     web = [process for process in found if any("spawn_main" in word for word in _command(process))]
@@ -175,7 +175,7 @@ def children(site: Site) -> list[psutil.Process]:
 
 
 def kill(process: psutil.Process | Site) -> None:
-    """As a machine that loses its power."""
+    """Kill it without warning, like a power cut."""
     if isinstance(process, Site):
         process.stop(signal.SIGKILL)
     else:
@@ -183,7 +183,7 @@ def kill(process: psutil.Process | Site) -> None:
 
 
 async def eventually(is_so: Callable[[], object], patience: float = 30.0, pause: float = 0.05) -> bool:
-    """Wait until it is so; whether it became so in time."""
+    """Wait until it is so. Returns whether that happened in time."""
     deadline = time.monotonic() + patience
     while not is_so():
         if time.monotonic() > deadline:
@@ -205,12 +205,12 @@ def _program(program: Program) -> Iterator[Program]:
     try:
         yield program
     finally:
-        # What was to be seen was seen, and a worker takes seconds to end politely.
+        # Not stopped politely: that takes a worker seconds.
         if program.process is not None and program.process.poll() is None:
             program.kill()
 
 
-def _look_into(url: str) -> psycopg.Connection[Any]:
+def _connect(url: str) -> psycopg.Connection[Any]:
     return psycopg.connect(url.replace("+psycopg", ""), autocommit=True)
 
 

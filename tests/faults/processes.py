@@ -1,4 +1,4 @@
-"""Web processes that end, are replaced, stand still, or are not listened to."""
+"""Web processes that end, are replaced, hang, or have clients that never read."""
 
 import asyncio
 import signal
@@ -14,17 +14,17 @@ import psutil
 from aiohttp import ClientSession, ClientTimeout
 
 from tests.faults import audit
-from tests.faults.figures import Figure, at_most, exactly, percentile, told
+from tests.faults.figures import Figure, at_most, exactly, measured, percentile
 from tests.faults.page import LOST, browser
 from tests.faults.parts import Parts, Somebody, children, eventually
 from tests.faults.scenario import chats, delays, loaded, write
 from tests.site import Site
 
-STAND_STILL = """
+BLOCK_LOOP = """
 import signal, time
 signal.signal(signal.SIGUSR1, lambda *_: time.sleep({seconds}))
 """
-"""Read by Python as it starts: a web process that is sent SIGUSR1 blocks its event loop, as bad code would."""
+"""A sitecustomize module: on SIGUSR1 a web process blocks its event loop, as a bug might."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class RollingRestart:
                 await eventually(lambda: all(page.is_open for page in pages))
                 old = {child.pid for child in children(site)}
                 ended = asyncio.Event()
-                asking = asyncio.create_task(_ask(http, site, pages[0].me, self.rate, ended))
+                requesting = asyncio.create_task(_request(http, site, pages[0].me, self.rate, ended))
                 writing = asyncio.create_task(write(pages, self.sends, self.rate / 2))
                 await asyncio.sleep(1)
                 assert site.process is not None
@@ -78,14 +78,14 @@ class RollingRestart:
                 await eventually(lambda: all(page.is_open for page in pages))
                 await audit.settled(parts, pages)
                 ended.set()
-                asked, failed = await asking
+                requests, failed = await requesting
                 blackouts = [seconds for page in pages for seconds in page.blackouts]
                 return [
                     exactly("processes all replaced", replaced, True),
-                    told("requests", asked),
+                    measured("requests", requests),
                     exactly("requests failed", failed, 0),
-                    told("sockets lost and back", len(blackouts)),
-                    told("blackout, p50", percentile(blackouts, 50), " s"),
+                    measured("sockets lost and back", len(blackouts)),
+                    measured("blackout, p50", percentile(blackouts, 50), " s"),
                     at_most("blackout, p99", percentile(blackouts, 99), 3, " s"),
                     *audit.figures(parts, pages),
                 ]
@@ -109,7 +109,7 @@ class NeverRead:
                 ports = {connection.getsockname()[1] for connection in deaf}
                 premise = len(ports & _open_ports(site))
                 started = time.monotonic()
-                # Long ones, so that what waits for the deaf is soon more than the kernel keeps.
+                # Long messages, so that those for deaf clients soon exceed the kernel's buffers.
                 sending = asyncio.create_task(write(pages, int(self.rate * self.seconds), self.rate, length=2000))
                 cut_after: list[float] = []
                 while not sending.done():
@@ -124,7 +124,7 @@ class NeverRead:
                     exactly("deaf clients", premise, self.deaf),
                     exactly("deaf clients cut", len(cut_after), self.deaf),
                     at_most("the last one cut after", max(cut_after, default=self.seconds), 15, " s"),
-                    told("messages that the others got", len(waits)),
+                    measured("messages that the others got", len(waits)),
                     at_most("the others' wait, p95", 1000 * percentile(waits, 95), 300, " ms"),
                     *audit.figures(parts, pages),
                 ]
@@ -139,11 +139,11 @@ class StandingStill:
 
     async def run(self, parts: Parts) -> list[Figure]:
         with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / "sitecustomize.py").write_text(STAND_STILL.format(seconds=self.seconds))
+            (Path(folder) / "sitecustomize.py").write_text(BLOCK_LOOP.format(seconds=self.seconds))
             with parts.site(PYTHONPATH=folder) as site:
                 async with chats(parts, [site.url], 4) as pages:
                     await eventually(lambda: all(page.is_open for page in pages))
-                    # One that serves: where the site has only just started, the other may still be importing.
+                    # One that serves: the other may still be starting.
                     victim = next(child for child in children(site) if _peers(child))
                     started = time.monotonic()
                     writing = asyncio.create_task(write(pages, self.sends, 4))
@@ -166,7 +166,7 @@ class StandingStill:
 
 @contextmanager
 def _deaf(site: Site, person: Somebody) -> Iterator[socket.socket]:
-    """A socket of theirs that is opened and then never read from; it has hardly any room of its own."""
+    """A WebSocket of that user that is never read from, with a tiny receive buffer."""
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         connection.settimeout(20)
@@ -186,7 +186,7 @@ def _deaf(site: Site, person: Somebody) -> Iterator[socket.socket]:
 
 
 def _open_ports(site: Site) -> set[int]:
-    """The peers' ports of the connections that the site's processes hold."""
+    """The clients' ports of the connections that the site holds."""
     return {port for child in children(site) for port in _peers(child)}
 
 
@@ -197,10 +197,10 @@ def _peers(process: psutil.Process) -> set[int]:
         return set()
 
 
-async def _ask(http: ClientSession, site: Site, me: Somebody, rate: float, ended: asyncio.Event) -> tuple[int, int]:
-    """Load the chat list so many times a second. How often, and how often in vain."""
+async def _request(http: ClientSession, site: Site, me: Somebody, rate: float, ended: asyncio.Event) -> tuple[int, int]:
+    """Load the chat list `rate` times a second until `ended`. Returns how often, and how often it failed."""
 
-    async def ask() -> bool:
+    async def request() -> bool:
         try:
             headers = {"Cookie": me.cookie}
             async with http.get(f"{site.url}/", headers=headers, timeout=ClientTimeout(30)) as answer:
@@ -209,9 +209,9 @@ async def _ask(http: ClientSession, site: Site, me: Somebody, rate: float, ended
         except LOST:
             return False
 
-    asking = []
+    requesting = []
     while not ended.is_set():
-        asking.append(asyncio.create_task(ask()))
+        requesting.append(asyncio.create_task(request()))
         await asyncio.sleep(1 / rate)
-    answered = await asyncio.gather(*asking)
+    answered = await asyncio.gather(*requesting)
     return len(answered), answered.count(False)

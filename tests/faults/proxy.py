@@ -1,7 +1,6 @@
-"""A TCP proxy that breaks what goes through it: cut, refuse, delay, freeze, swallow.
+"""A TCP proxy that breaks connections: it can cut, refuse, delay, freeze or swallow them.
 
-It runs in a thread of its own, so that it goes on while the test waits for something, and so that a test which is busy
-does not make it slow.
+It runs in its own thread, so that it keeps going while the test blocks, and a busy test does not slow it down.
 """
 
 import asyncio
@@ -16,17 +15,17 @@ CHUNK = 64 * 1024
 
 @dataclass(eq=False)
 class Connection:
-    """One that goes through the proxy: the writers of both ends."""
+    """A connection through the proxy: the writers to both ends."""
 
     near: asyncio.StreamWriter
     far: asyncio.StreamWriter
     beginning: bytes = b""
-    """Of the first question."""
+    """The first bytes that the client sent."""
     swallows: bool = False
-    """Takes what comes from both ends, and hands on none of it."""
+    """Whether it reads from both ends and passes nothing on."""
     is_slow: bool = False
     doomed: bool = False
-    """To be cut instead of its next answer."""
+    """Whether it is cut instead of passing on the next answer."""
 
     def cut(self) -> None:
         for writer in (self.near, self.far):
@@ -35,16 +34,16 @@ class Connection:
 
 @dataclass(eq=False)
 class Proxy:
-    """On `port` of 127.0.0.1, before the server at `upstream`: an address and port, or the path of a Unix socket."""
+    """On `port` of 127.0.0.1, in front of `upstream`: a host and port, or the path of a Unix socket."""
 
     upstream: tuple[str, int] | str
     port: int = 0
     delay: float = 0.0
-    """Seconds that each chunk is held back, in either direction."""
+    """Seconds that each chunk is delayed, in either direction."""
     slow: bytes = b""
-    """Only connections that once asked something with this in it are delayed."""
+    """Only connections whose client has sent this are delayed."""
     doom: bytes | None = None
-    """Where a question contains this, its answer is cut off; once."""
+    """When a client sends this, the connection is cut instead of answering; once."""
     _connections: set[Connection] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _server: asyncio.Server | None = None
@@ -52,31 +51,31 @@ class Proxy:
     _flowing: asyncio.Event = field(default_factory=asyncio.Event)
 
     def cut(self) -> None:
-        """Reset every connection that is open."""
+        """Reset all open connections."""
         self._call(self._cut)
 
     def refuse(self) -> None:
-        """Reset every connection, and refuse new ones, as a server that is down."""
+        """Reset all connections and refuse new ones, like a server that is down."""
         self._call(self._refuse)
 
     def accept(self) -> None:
-        """Listen again."""
+        """Accept connections again."""
         asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
 
     def freeze(self) -> None:
-        """Hold everything back, in both directions; new connections are taken, and hear nothing."""
+        """Hold everything back, in both directions. New connections are accepted and get no answer."""
         self._call(self._flowing.clear)
 
     def thaw(self) -> None:
         self._call(self._flowing.set)
 
     def swallow(self, beginning: bytes = b"") -> None:
-        """The connections that are open now, and began so, lose every byte from here on; new ones work."""
+        """Open connections whose client began with this lose every byte from now on; new ones work."""
         self._call(lambda: self._swallow(beginning))
 
     @property
     def open(self) -> int:
-        """Connections that go through it now."""
+        """How many connections are open."""
         return len(self._connections)
 
     @contextmanager
@@ -139,8 +138,8 @@ class Proxy:
         self._connections.add(connection)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(connection, reader, far_writer, is_question=True))
-                group.create_task(self._pump(connection, far_reader, writer, is_question=False))
+                group.create_task(self._pump(connection, reader, far_writer, from_client=True))
+                group.create_task(self._pump(connection, far_reader, writer, from_client=False))
         except* OSError:
             pass
         finally:
@@ -154,24 +153,24 @@ class Proxy:
         return await asyncio.open_connection(*self.upstream)
 
     async def _pump(
-        self, connection: Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_question: bool
+        self, connection: Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, from_client: bool
     ) -> None:
         while chunk := await reader.read(CHUNK):
             await self._flowing.wait()
             connection.beginning = connection.beginning or chunk[:64]
             if connection.swallows:
                 continue
-            connection.is_slow |= is_question and self.slow in chunk
+            connection.is_slow |= from_client and self.slow in chunk
             if self.delay and connection.is_slow:
                 await asyncio.sleep(self.delay)
-            if is_question and self.doom and self.doom in chunk:
+            if from_client and self.doom and self.doom in chunk:
                 self.doom, connection.doomed = None, True
-            elif not is_question and connection.doomed:
+            elif not from_client and connection.doomed:
                 connection.cut()
                 return
             writer.write(chunk)
             await writer.drain()
         while connection.swallows:  # noqa: ASYNC110
-            await asyncio.sleep(1)  # an end is swallowed too, until the connection is cut
+            await asyncio.sleep(1)  # the end of the stream is swallowed too, until the connection is cut
         with suppress(OSError):
             writer.write_eof()

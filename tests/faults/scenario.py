@@ -1,4 +1,4 @@
-"""What all scenarios have in common."""
+"""What the scenarios share: chats of new people, and messages at a rate."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -14,15 +14,15 @@ from tests.faults.parts import Parts
 
 
 class Scenario(Protocol):
-    """Something that breaks while people write; its docstring says what, and its fields how much of it."""
+    """A fault while people write. Its docstring says what is done, and its fields how much of it."""
 
     async def run(self, parts: Parts) -> list[Figure]:
-        """Do it on these parts, which have been cleaned. Returns what was measured."""
+        """Run it on parts that have been cleaned. Returns what was measured."""
 
 
 @asynccontextmanager
 async def chats(parts: Parts, urls: Sequence[str], people: int, *, reads: bool = True) -> AsyncIterator[list[Page]]:
-    """New people, two by two in a chat, each with its page open and live; their sites take turns."""
+    """New people in pairs, each with their chat open and live; the pages take the urls in turn."""
     async with browser() as http, AsyncExitStack() as stack:
         pages = await loaded(parts, http, urls, people, reads=reads)
         for page in pages:
@@ -33,7 +33,7 @@ async def chats(parts: Parts, urls: Sequence[str], people: int, *, reads: bool =
 async def loaded(
     parts: Parts, http: ClientSession, urls: Sequence[str], people: int, *, reads: bool = True
 ) -> list[Page]:
-    """The pages of new people, two by two in a chat; not live yet."""
+    """The pages of new people in pairs, loaded but not live."""
     everybody = await parts.people(people + people % 2)
     pages = []
     for number, person in enumerate(everybody[:people]):
@@ -44,7 +44,7 @@ async def loaded(
 
 
 async def write(pages: Sequence[Page], count: int, rate: float, length: int = 0) -> None:
-    """So many messages, one after another by each of the pages in turn, so many a second, of at least that length."""
+    """Write `count` messages of at least `length` characters, `rate` a second, from each page in turn."""
     loop = asyncio.get_running_loop()
     started = loop.time()
     for number in range(count):
@@ -53,13 +53,13 @@ async def write(pages: Sequence[Page], count: int, rate: float, length: int = 0)
 
 
 def delays(pages: Sequence[Page]) -> list[float]:
-    """Seconds from each message's writing until the other one's page showed it; of what was shown there."""
+    """Seconds from writing each message until the partner's page showed it; without those it did not show."""
     shown = {nonce: page.arrived[nonce] for page in pages for nonce in page.arrived if nonce not in page.written}
     return [shown[nonce] - at for page in pages for nonce, at in page.written.items() if nonce in shown]
 
 
 async def answers(http: ClientSession, url: str, until: asyncio.Event, pause: float = 0.05) -> list[float]:
-    """Ask for /livez again and again; returns the seconds of each answer, which its event loop had to find time for."""
+    """Request /livez again and again. Returns the seconds of each answer, which show how busy the event loop was."""
     loop = asyncio.get_running_loop()
     taken = []
     while not until.is_set():

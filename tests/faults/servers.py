@@ -1,4 +1,4 @@
-"""Valkey and PostgreSQL, refused, frozen, wiped, full, restarted and down, while people write."""
+"""Valkey and PostgreSQL refused, frozen, wiped, full, restarted and down, while people write."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ import redis
 from aiohttp import ClientSession, ClientTimeout
 
 from tests.faults import audit, cached
-from tests.faults.figures import Figure, at_most, exactly, told
+from tests.faults.figures import Figure, at_most, exactly, measured
 from tests.faults.page import LOST, Page, browser
 from tests.faults.parts import Parts, eventually
 from tests.faults.scenario import answers, chats, write
@@ -61,11 +61,11 @@ class ValkeyAway:
         end: Callable[[], object],
         seconds: float,
     ) -> list[Figure]:
-        """Write while it is broken; then see how soon it is live again."""
+        """Write while Valkey is broken, then measure how soon all pages are complete again."""
         over = asyncio.Event()
         known = {nonce for page in pages for nonce in page.acknowledged}
         async with browser() as http:
-            asking = [asyncio.create_task(answers(http, url, over)) for url in urls]
+            requesting = [asyncio.create_task(answers(http, url, over)) for url in urls]
             await asyncio.to_thread(begin)
             writing = asyncio.create_task(write(pages, int(self.rate * seconds), self.rate))
             opened = [await _status(http, page) for page in pages]
@@ -73,11 +73,11 @@ class ValkeyAway:
             await asyncio.to_thread(end)
             live = await audit.settled(parts, pages, patience=30)
             over.set()
-            lags = [lag for each in await asyncio.gather(*asking) for lag in each]
+            lags = [lag for each in await asyncio.gather(*requesting) for lag in each]
         sends = [took for page in pages for nonce, took in page.acknowledged.items() if nonce not in known]
         return [
             exactly(f"{name}: pages not served", sum(status != 200 for status in opened), 0),
-            told(f"{name}: sends", len(sends)),
+            measured(f"{name}: sends", len(sends)),
             at_most(f"{name}: slowest send", max(sends), 2, " s"),
             at_most(f"{name}: slowest answer of the loop", 1000 * max(lags), 250, " ms"),
             at_most(f"{name}: live again after its return in", live, 5, " s"),
@@ -86,13 +86,13 @@ class ValkeyAway:
 
 
 def _fill(parts: Parts) -> None:
-    """So little memory that every command which needs some is refused."""
+    """Limit memory so that every command that needs some is refused."""
     parts.valkey.config_set("maxmemory", "1")
     try:
         parts.valkey.set("one-more", "1")
     except redis.ResponseError:
         return
-    raise AssertionError("Valkey takes more than it has room for")
+    raise AssertionError("Valkey takes more than its limit")
 
 
 def _empty(parts: Parts) -> None:
@@ -126,7 +126,7 @@ class PostgresAway:
                     await asyncio.sleep(0.2)
                 keeps = await _keeps_text(http, pages[0])
                 await writing
-                held = sum(len(page.outbox) for page in pages)
+                waiting = sum(len(page.outbox) for page in pages)
                 await asyncio.to_thread(parts.start_postgres)
                 started = time.monotonic()
                 while await _status(http, pages[0]) != 200 and time.monotonic() - started < 30:  # noqa: ASYNC110
@@ -135,14 +135,14 @@ class PostgresAway:
                 settled = await audit.settled(parts, pages)
                 return [
                     exactly(f"of the next {self.requests} requests failed", sum(failed), 0),
-                    told("restarted: all settled in", after_restart, " s"),
-                    told("down: requests", len(refusals)),
+                    measured("restarted: all settled in", after_restart, " s"),
+                    measured("down: requests", len(refusals)),
                     exactly("down: not answered 503 with Retry-After", sum(not right for right, _ in refusals), 0),
                     at_most("down: slowest 503", max(took for _, took in refusals), 3, " s"),
                     exactly("down: a form's text is lost", not keeps, False),
-                    told("down: messages that waited in outboxes", held),
+                    measured("down: messages that waited in outboxes", waiting),
                     at_most("back: first page after", back, 5, " s"),
-                    told("back: all settled in", settled, " s"),
+                    measured("back: all settled in", settled, " s"),
                     *audit.figures(parts, pages),
                 ]
 
@@ -167,7 +167,7 @@ async def _status(http: ClientSession, page: Page) -> int:
 
 
 async def _refusal(http: ClientSession, page: Page) -> tuple[bool, float]:
-    """Whether a page is refused as it should be, and the seconds that took."""
+    """Whether a page is refused with 503 and Retry-After, and the seconds that took."""
     started = time.monotonic()
     try:
         path, headers = f"{page.url}/chat/{page.to}", {"Cookie": page.me.cookie}
@@ -180,7 +180,7 @@ async def _refusal(http: ClientSession, page: Page) -> tuple[bool, float]:
 
 
 async def _keeps_text(http: ClientSession, page: Page) -> bool:
-    """Whether a form that is sent without JavaScript gets its text back."""
+    """Whether the answer to a form sent without JavaScript contains its text."""
     words = token_hex(8)
     form = {"body": words, "nonce": token_hex(8)}
     path, headers = f"{page.url}/chat/{page.to}/messages", {"Cookie": page.me.cookie}

@@ -1,4 +1,4 @@
-"""Half an hour of pages that come and go: what a web process keeps of them."""
+"""Half an hour of pages that come and go, to find what web processes leak."""
 
 import asyncio
 import random
@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from tests.faults import audit
-from tests.faults.figures import Figure, at_most, told
+from tests.faults.figures import Figure, at_most, measured
 from tests.faults.page import Page, browser
 from tests.faults.parts import Parts, children, eventually
 from tests.faults.scenario import loaded, write
@@ -34,7 +34,7 @@ class Soak:
                 early, late = samples[len(samples) // 6], samples[-1]
                 return [
                     at_most("memory growth after minute 5", 100 * (late - early) / early, 5, " %"),
-                    told("memory of all web processes at the end", late / 2**20, " MiB"),
+                    measured("memory of all web processes at the end", late / 2**20, " MiB"),
                     at_most("file descriptors more than before", _files(site) - files, 5),
                     at_most("Redis clients more than before", _clients(parts) - clients, 5),
                     at_most("an idle socket", idle / 1024, 40, " KiB"),
@@ -42,7 +42,7 @@ class Soak:
                 ]
 
     async def _warm(self, pages: Sequence[Page]) -> None:
-        """Once through everything, so that what is made only once is there."""
+        """Use everything once, so that what is allocated only once is there."""
         async with AsyncExitStack() as stack:
             for page in pages:
                 await stack.enter_async_context(page.live())
@@ -51,7 +51,7 @@ class Soak:
         await asyncio.sleep(10)
 
     async def _idle(self, site: Site, pages: Sequence[Page], before: float) -> float:
-        """Bytes that the web processes take for one socket on which nothing happens."""
+        """Memory of one idle socket in the web processes, in bytes."""
         async with AsyncExitStack() as stack:
             for page in pages:
                 await stack.enter_async_context(page.live())
@@ -60,7 +60,7 @@ class Soak:
             return (_memory(site) - before) / len(pages)
 
     async def _come_and_go(self, site: Site, everybody: Sequence[Page]) -> list[float]:
-        """Returns the memory, in bytes, at each half of a minute."""
+        """Memory of the web processes in bytes, every half minute."""
         until = asyncio.get_running_loop().time() + 60 * self.minutes
         coming = [asyncio.create_task(self._visit(page, until)) for page in everybody]
         writing = asyncio.create_task(write(everybody, int(60 * self.minutes * self.rate), self.rate))
@@ -79,7 +79,7 @@ class Soak:
             await asyncio.sleep(random.uniform(0, 5))
 
     async def _reloaded(self, pages: Sequence[Page]) -> Sequence[Page]:
-        """As the pages are after one more visit."""
+        """The pages, after one more visit."""
         async with AsyncExitStack() as stack:
             for page in pages:
                 await stack.enter_async_context(page.live())
@@ -89,7 +89,7 @@ class Soak:
 
 
 def _memory(site: Site) -> float:
-    """What only the web processes themselves hold, in bytes."""
+    """Memory that only the web processes hold (USS), in bytes."""
     return float(sum(child.memory_full_info().uss for child in children(site)))
 
 

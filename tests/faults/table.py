@@ -1,4 +1,4 @@
-"""Every scenario, in its full form and in the short one that the tests run."""
+"""The scenarios: the full form of each, and the short form that the tests run."""
 
 from dataclasses import asdict
 
@@ -36,18 +36,18 @@ SCENARIOS: dict[str, tuple[Scenario, Scenario]] = {
 }
 
 APART = ("soak",)
-"""Too long to be run with the others."""
+"""Too long to run with the others."""
 ELSEWHERE = {
-    "worker-killed": "test_worker.py: test_what_a_killed_worker_left_is_told_within_a_minute",
-    "queue-wiped": "test_worker.py: test_a_wiped_valkey_loses_no_notification",
-    "refusals": "test_refusals.py: a test for each refusal",
-    "changed-minds": "test_notifications.py: test_who_comes_online_reads_or_unlinks_first_is_not_told",
+    "worker-killed": "tests/notifications/test_worker.py",
+    "queue-wiped": "tests/notifications/test_worker.py",
+    "refusals": "tests/telegram/test_errors.py",
+    "changed-minds": "tests/notifications/test_notifications.py",
 }
-"""Which tests of `tests/telegram/` break the same already, so that these short forms are not run beside them."""
-BESIDE = ("hidden-tab",)
-"""Mostly waits, so it is run beside the ones after it."""
+"""Scenarios whose short form the tests skip, since these files already test the same fault."""
+BACKGROUND = ("hidden-tab",)
+"""Mostly waits, so it runs in the background of the scenarios after it."""
 
 
-def words(scenario: Scenario) -> str:
-    """What it does, with its numbers."""
+def described(scenario: Scenario) -> str:
+    """What the scenario does, with its numbers."""
     return (scenario.__doc__ or "").format(**asdict(scenario))  # type: ignore[call-overload]
