@@ -70,7 +70,7 @@ class Site:
         """The processes that serve, apart from the supervisor."""
         assert self.process is not None
         children = psutil.Process(self.process.pid).children()
-        return [child for child in children if any("spawn_main" in word for word in child.cmdline())]
+        return [child for child in children if "web.server.process" in child.cmdline()]
 
     def kill(self) -> None:
         """The supervisor and its processes, all at once."""

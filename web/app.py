@@ -1,9 +1,6 @@
 """The site: every route it has."""
 
 import gc
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -12,7 +9,6 @@ from starlette.staticfiles import StaticFiles
 
 from web import log, settings, site, templates
 from web.doors import Doors
-from web.server import watchdog
 from web.settings import Settings
 from web.views import account_settings as settings_views
 from web.views import auth, chat, frames, health, pages, telegram_settings, users
@@ -55,15 +51,9 @@ def from_environment() -> Starlette:
 
 def make_app(chosen: Settings) -> Starlette:
     """The site with these settings."""
-
-    @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
-        async with site.running(chosen) as parts, watchdog.watching():
-            yield parts
-
     return Starlette(
         routes=routes,
         middleware=[Middleware(Doors)],
         exception_handlers=pages.HANDLERS,
-        lifespan=lifespan,
+        lifespan=lambda _app: site.running(chosen),
     )

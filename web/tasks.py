@@ -1,16 +1,15 @@
-"""The worker: Dramatiq hands it the ids of notifications, and its sweep finds those that were forgotten.
+"""The worker: Dramatiq hands it the ids of notifications, and its sweep finds those that were lost on the way.
 
-It is run by `python -m dramatiq web.tasks --processes 1 --threads 8`. Importing this module, as the web processes do,
-reads no environment, connects to nothing, and leaves aiogram to the worker.
+`python -m dramatiq web.tasks --processes 1 --threads 8` runs it. The web processes import this module to enqueue, so
+importing it reads no environment, connects to nothing and does not import aiogram.
 
-The queue is only a hint of what to look at first: the outbox decides. So a lost queue costs seconds, a task that runs
-twice finds its row claimed, and nothing here is tried again by Dramatiq or by the Redis client.
+The queue only says what to look at first; the outbox decides. So a lost queue costs seconds, a task that runs twice
+finds its row claimed, and neither Dramatiq nor the Redis client retries anything.
 """
 
-import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from web import log, settings
+from web import log, loops, settings
 from web.data import postgres, store
 from web.notifications import sweep
 from web.settings import BadSetting
@@ -37,19 +36,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ENQUEUE_SECONDS = 2.0
-"""What a whole `enqueue` may take."""
+"""How long an `enqueue` may take."""
 REST_SECONDS = 1.0
-"""For so long after Redis failed, `enqueue` does not try."""
+"""How long `enqueue` does not try after Redis failed."""
 TASK_MS = 60_000
 """How long a task may wait, and how long it may take: by then the sweep has found its row again."""
 TEST_MS = 15_000
-"""How long somebody waits for what became of a test message."""
+"""How long a person waits for the outcome of a test message."""
 
 _resting_until = 0.0
 
 
 def enqueue(ids: Sequence[int]) -> None:
-    """Hand notifications to the worker. Blocks, for three seconds at the most: to be called in a thread.
+    """Hand notifications to the worker. Blocks for up to three seconds, so call it in a thread.
 
     Raises OSError if Redis is away; the sweep finds the rows then.
     """
@@ -68,7 +67,7 @@ def enqueue(ids: Sequence[int]) -> None:
 
 
 class _LazyRedis:
-    """What the broker wants of a Redis client; the real one is made when a script is run."""
+    """What the broker needs of a Redis client. The real one is created when a script first runs."""
 
     def register_script(self, text: bytes) -> Callable[..., Any]:
         return lambda **arguments: _redis().register_script(text)(**arguments)
@@ -80,13 +79,13 @@ def _redis() -> Redis:
         settings.load().redis_url,
         socket_connect_timeout=0.5,
         socket_timeout=1,
-        # A command whose answer was lost may have been carried out, and would run the actor twice.
+        # A command whose answer was lost may have been carried out, so a retry would run the actor twice.
         retry=Retry(NoBackoff(), 0),
     )
 
 
 class _Parts(Middleware):
-    """What the actors need: made on the worker's event loop before the first task, given back after the last."""
+    """What the actors need: opened on the worker's event loop before the first task, closed after the last."""
 
     sender: "Sender"
 
@@ -111,18 +110,15 @@ class _Parts(Middleware):
         engine = await self._stack.enter_async_context(postgres.connect(chosen))
         redis = (await self._stack.enter_async_context(store.connect(chosen.redis_url))).client
         sessions = postgres.database(engine)
+        forever = [partial(sweep.forever, sessions, redis, enqueue)]
         bot = None
         if token := chosen.telegram_bot_token:
             bot = await self._stack.enter_async_context(api.connect(chosen))
-            self._keep_doing(bot_name.publish_forever(redis, token, partial(api.username, bot)))
+            forever.append(partial(bot_name.publish_forever, redis, token, partial(api.username, bot)))
         else:
             logger.warning("TELEGRAM_BOT_TOKEN is not set, so nobody is told on Telegram")
         self.sender = sending.Sender(sessions, redis, bot, chosen.site_url)
-        self._keep_doing(sweep.forever(sessions, redis, enqueue))
-
-    def _keep_doing(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._stack.callback(task.cancel)
+        await self._stack.enter_async_context(loops.running(*forever))
 
 
 _parts = _Parts()
@@ -130,7 +126,7 @@ _parts = _Parts()
 broker = RedisBroker(  # type: ignore[no-untyped-call]
     client=_LazyRedis(),
     middleware=[AgeLimit(), TimeLimit(time_limit=TASK_MS), AsyncIO(), _parts],
-    # Every command looks for the tasks of dead workers, and five seconds of silence are death.
+    # Every command looks for the tasks of dead workers. A worker that was silent for five seconds counts as dead.
     maintenance_chance=1_000_000,
     heartbeat_timeout=5000,
     dead_message_ttl=3_600_000,
@@ -140,7 +136,7 @@ dramatiq.set_broker(broker)
 
 @dramatiq.actor(broker=broker, queue_name="telegram", max_age=TASK_MS)
 async def send_notification(notification_id: int) -> None:
-    """Tell a user, on Telegram, of a conversation: the outbox's row says whom and of what."""
+    """Notify a user on Telegram; the outbox's row says whom, and of which conversation."""
     try:
         await _parts.sender.send(notification_id)
     except postgres.DATABASE_AWAY as error:
@@ -149,6 +145,6 @@ async def send_notification(notification_id: int) -> None:
 
 @dramatiq.actor(broker=broker, queue_name="telegram", max_age=TEST_MS)
 async def send_test(user_id: int, answer_key: str) -> None:
-    """Send the message of the settings page's button, and leave in Redis, for the page, what became of it."""
+    """Send the test message of the settings page, and leave its outcome in Redis for the page."""
     said = await _parts.sender.test(user_id)
     await _parts.sender.redis.set(answer_key, said, ex=TEST_MS // 1000)

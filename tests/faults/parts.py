@@ -170,7 +170,7 @@ def children(site: Site) -> list[psutil.Process]:
     """The web processes of a site that has several, oldest first."""
     assert site.process is not None
     found = psutil.Process(site.process.pid).children()
-    web = [process for process in found if any("spawn_main" in word for word in _command(process))]
+    web = [process for process in found if "web.server.process" in _command(process)]
     return sorted(web, key=lambda process: process.create_time())
 
 

@@ -42,7 +42,7 @@ class ListUpdates:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        async with loops.loops(self._publish_forever):
+        async with loops.running(self._publish_forever):
             yield
         await self._publish(rest=0)
 
@@ -69,9 +69,9 @@ class ListUpdates:
             entries = await lists.entries(self._reader, some)
         except BaseException as error:
             self._changed |= dict.fromkeys(some)  # until PostgreSQL is back, or the process ends
+            self._more.set()
             if not isinstance(error, DATABASE_AWAY):
                 raise
-            self._more.set()
             return
         by_user: dict[int, list[Entry]] = defaultdict(list)
         for entry in entries:

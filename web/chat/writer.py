@@ -100,7 +100,7 @@ class Writer:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         try:
-            async with loops.loops(self._write_forever, self._answer_forever):
+            async with loops.running(self._write_forever, self._answer_forever):
                 yield
         finally:
             await self._inserter.disconnect()

@@ -56,7 +56,7 @@ class Hub:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        async with loops.loops(self._listen_forever, self._renew_presence_forever, self._watch_sessions_forever):
+        async with loops.running(self._listen_forever, self._renew_presence_forever, self._watch_sessions_forever):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._listening.wait(), START)
             yield

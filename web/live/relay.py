@@ -116,7 +116,7 @@ class Relay(Generic[Change]):
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        async with loops.loops(self._hand_over_forever, self._enqueue_forever):
+        async with loops.running(self._hand_over_forever, self._enqueue_forever):
             yield
         if self._frames or self._notices or self._changes:
             await self._hand_over()
@@ -125,7 +125,13 @@ class Relay(Generic[Change]):
         while True:
             await self._more.wait()
             self._more.clear()
-            if not await self._hand_over():
+            try:
+                handed_over = await self._hand_over()
+            except Exception:
+                self._missed = True  # what it carried is lost
+                self._more.set()
+                raise
+            if not handed_over:
                 await asyncio.sleep(PAUSE)
 
     async def _hand_over(self) -> bool:

@@ -42,8 +42,6 @@ async def forever(db: Database, redis: Redis, enqueue: Callable[[Sequence[int]],
             if not away:
                 log.warning("Nothing can be swept until PostgreSQL and Redis are there: %s", error)
             away = True
-        except Exception:
-            log.exception("The sweep failed, and goes on")
         await asyncio.sleep(PERIOD)
 
 

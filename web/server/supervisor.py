@@ -1,88 +1,150 @@
-"""uvicorn's supervisor, which starts the web processes and replaces those that end: made quick at noticing that one
-ended, and kind to the pages when processes are told to end.
+"""Starts the web processes and replaces those that end.
+
+While a process serves, it writes a byte to its pipe every second. The first byte says that it is ready, silence that
+its event loop is stuck, and the end of the pipe that the process has ended.
 """
 
 import asyncio
 import logging
 import os
+import signal
 import socket
-
-import uvicorn
-from uvicorn.supervisors import multiprocess
+import subprocess
+import sys
 
 from web.settings import AFTER_CRASH
 
 log = logging.getLogger(__name__)
 
-PACE = 0.02
-"""Seconds between two sockets that a process which ends lets go."""
-FAREWELL = 3.5
-"""Seconds for all of them, however many they are."""
+BEAT = 1.0
+"""Seconds between two bytes."""
+STARTING = 30
+"""Beats that a process may miss while it starts: the machine may be busy with starting others."""
+SERVING = 8
+"""Beats that it may miss while it serves."""
+LEAVING = 15
+"""Beats until a process that was told to end is stuck."""
 
 
-class Server(uvicorn.Server):
-    """Lets its sockets go one by one, so that their pages do not all come back at once and wait for each other."""
+class WebProcess:
+    """One web process, as its supervisor sees it."""
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for server in self.servers:
-            server.close()  # whoever comes from now on comes to another process
-        connections = self.server_state.connections
-        kind = self.config.ws_protocol_class
-        tabs = [connection for connection in connections if kind and isinstance(connection, kind)]
-        for idle in connections.difference(tabs):
-            idle.shutdown()  # else a socket may be asked for on it
-        for tab in tabs:
-            if tab in connections:
-                tab.shutdown()
-                await asyncio.sleep(min(PACE, FAREWELL / len(tabs)))
-        await super().shutdown(sockets)
-
-
-class Process(multiprocess.Process):
-    """Lets go of the child's end of the pipe that asks whether it is well.
-
-    uvicorn's own keeps it open in the parent, so the death of a child that is being asked is no end of file there: the
-    parent waits for an answer until its patience is over, and replaces no other process meanwhile.
-    """
-
-    def start(self) -> None:
-        super().start()
-        self.child_conn.close()
+    def __init__(self, listening: socket.socket, **environ: str) -> None:
+        ours, theirs = os.pipe()
+        fds = (listening.fileno(), theirs)
+        command = [sys.executable, "-m", "web.server.process", *map(str, fds)]
+        self._process = subprocess.Popen(command, pass_fds=fds, env={**os.environ, **environ})
+        os.close(theirs)
+        self._pulse = os.fdopen(ours, "rb", 0)
+        self._missed, self._limit = 0, STARTING
+        self.ready = asyncio.get_running_loop().create_future()
+        """Whether it came to serve."""
+        self.pid = self._process.pid
+        self.exit_code: int | None = None
 
     @property
-    def server(self) -> uvicorn.Server:
-        if self._server is None:
-            self._server = Server(self.config)
-        return self._server
+    def has_failed(self) -> bool:
+        """Whether it gave up before it served, as any other would."""
+        return self.exit_code is not None and self.exit_code > 0 and not self.ready.result()
+
+    async def watch(self) -> None:
+        """Wait until it ends; kill it if it is stuck."""
+        pulse = asyncio.StreamReader()
+        loop = asyncio.get_running_loop()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(pulse), self._pulse)
+        while not pulse.at_eof():
+            # Waits are counted, not seconds, so that nothing is killed after the whole machine was suspended.
+            try:
+                if await asyncio.wait_for(pulse.read(64), BEAT):
+                    self._beats()
+            except TimeoutError:
+                self._misses_a_beat()
+        self.exit_code = await asyncio.to_thread(self._process.wait)
+        if not self.ready.done():
+            self.ready.set_result(False)
+
+    def _beats(self) -> None:
+        if not self.ready.done():
+            self.ready.set_result(True)
+            self._limit = SERVING
+        self._missed = 0
+
+    def _misses_a_beat(self) -> None:
+        self._missed += 1
+        if self._missed == self._limit:
+            log.critical("Web process %d gave no sign of life for %d seconds and is killed", self.pid, self._limit)
+            self._process.send_signal(signal.SIGABRT)  # prints where it is stuck
+        elif self._missed > self._limit:
+            self._process.kill()
+
+    def leave(self) -> None:
+        """Tell it to end."""
+        self._missed, self._limit = 0, LEAVING
+        self._process.terminate()
 
 
-multiprocess.Process = Process  # type: ignore[misc]  # the one way in which Multiprocess takes another
+class Supervisor:
+    """Keeps `count` web processes on one socket."""
 
+    def __init__(self, count: int, listening: socket.socket) -> None:
+        self._count = count
+        self._listening = listening
+        self._alive: set[WebProcess] = set()
+        self._serving: set[WebProcess] = set()
+        """Those that are replaced when they end."""
+        self._exit_code: int | None = None
+        self._tasks = asyncio.TaskGroup()
 
-class Multiprocess(multiprocess.Multiprocess):
-    """Ends the old processes together, once all the new ones serve.
+    async def run(self) -> int:
+        """Serve until SIGINT or SIGTERM; SIGHUP replaces every process. The exit code, 1 if a process cannot start."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.create_task(self._restart()))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop, 0)
+        async with self._tasks:
+            self._serving = {self._start() for _ in range(self._count)}
+        return self._exit_code or 0
 
-    uvicorn's own replaces them one by one, so the pages of the first come back to one that ends next: they are cut
-    again, or refused while they connect, and wait twice as long before they try another time.
-    """
+    def _start(self, **environ: str) -> WebProcess:
+        process = WebProcess(self._listening, **environ)
+        self._alive.add(process)
+        self._tasks.create_task(self._attend(process))
+        return process
 
-    def restart_all(self) -> None:
-        staying: list[multiprocess.Process] = [Process(self.config, self.sockets) for _ in self.processes]
-        leaving = self.processes
-        for process in staying:
-            process.start()
-        patience = self.config.timeout_worker_healthcheck
-        if not all(process.wait_until_ready(patience, self.should_exit) for process in staying):
-            log.error("A new web process was not ready in time, so the old ones stay")
-            staying, leaving = leaving, staying
-        self.processes = staying
+    async def _attend(self, process: WebProcess) -> None:
+        await process.watch()
+        self._alive.remove(process)
+        if process not in self._serving:
+            return
+        self._serving.remove(process)
+        if process.has_failed:
+            log.critical("A web process could not start, so the site ends")
+            self._stop(1)
+        else:
+            log.error("Web process %d ended (exit code %s) and is replaced", process.pid, process.exit_code)
+            # It may have acknowledged messages that the other processes never heard of.
+            self._serving.add(self._start(**{AFTER_CRASH: "yes"}))
+
+    async def _restart(self) -> None:
+        """Replace every process, once all the new ones serve; if one cannot, the old ones stay.
+
+        The old ones end together. One by one, the pages of the first would connect to one that ends next.
+        """
+        if self._exit_code is not None:
+            return
+        new = {self._start() for _ in range(self._count)}
+        ready = await asyncio.gather(*(process.ready for process in new))
+        if all(ready) and new <= self._alive:
+            leaving, self._serving = self._serving, new
+        else:
+            log.error("A new web process could not start, so the old ones stay")
+            leaving = new & self._alive
         for process in leaving:
-            process.terminate()
-        for process in leaving:
-            process.join()
+            process.leave()
 
-    def keep_subprocess_alive(self) -> None:
-        # Whoever died may have acknowledged messages without having told the other processes of them.
-        os.environ[AFTER_CRASH] = "yes"
-        super().keep_subprocess_alive()
-        del os.environ[AFTER_CRASH]
+    def _stop(self, exit_code: int) -> None:
+        if self._exit_code is None:
+            self._exit_code = exit_code
+            self._serving.clear()
+            for process in self._alive:
+                process.leave()

@@ -1,0 +1,75 @@
+"""One web process, as the supervisor starts it: `python -m web.server.process SOCKET PULSE`, two file descriptors."""
+
+import asyncio
+import faulthandler
+import logging
+import os
+import socket
+import sys
+from contextlib import suppress
+
+import uvicorn
+
+log = logging.getLogger(__name__)
+
+LEAVING_SECONDS = 5
+"""For requests that are under way when the process is told to end."""
+PACE = 0.02
+"""Seconds between two WebSockets that a process closes when it ends."""
+FAREWELL = 3.5
+"""Seconds for all of them, however many they are."""
+MAX_FRAME = 64 * 1024
+"""Bytes."""
+
+
+class Server(uvicorn.Server):
+    """Reports to the supervisor. Ends its WebSockets one by one, so that their pages do not all reconnect at once."""
+
+    def __init__(self, config: uvicorn.Config, pulse: int) -> None:
+        super().__init__(config)
+        self._pulse = pulse
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % 10 == 0:  # every second
+            try:
+                os.write(self._pulse, b".")
+            except BrokenPipeError:
+                log.critical("The supervisor is gone, so this process ends")
+                self.should_exit = True
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()  # new connections go to another process
+        connections = self.server_state.connections
+        kind = self.config.ws_protocol_class
+        tabs = [connection for connection in connections if kind and isinstance(connection, kind)]
+        for idle in connections.difference(tabs):
+            idle.shutdown()  # or it might become a WebSocket yet
+        for tab in tabs:
+            if tab in connections:
+                tab.shutdown()
+                await asyncio.sleep(min(PACE, FAREWELL / len(tabs)))
+        await super().shutdown(sockets)
+
+
+def main(listening: int, pulse: int) -> None:
+    faulthandler.enable()  # the supervisor sends SIGABRT to a process that is stuck
+    config = uvicorn.Config(
+        "web.app:from_environment",
+        factory=True,
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=MAX_FRAME,
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=LEAVING_SECONDS,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+    )
+    with suppress(KeyboardInterrupt):  # Ctrl-C, which uvicorn raises again once it has ended politely
+        Server(config, pulse).run([socket.socket(fileno=listening)])
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
