@@ -244,8 +244,8 @@ def test_the_chat_list_comes_in_pages(site: Site, alice: Person, postgres: psyco
         " SELECT (SELECT id FROM users WHERE username = 'alice'), id, 1, 1 FROM users WHERE username != 'alice'"
     )
     postgres.execute(
-        "INSERT INTO participants SELECT id, unnest(ARRAY[low_user_id, high_user_id]), 0, now() - id * interval '1 minute'"
-        " FROM conversations"
+        "INSERT INTO participants"
+        " SELECT id, unnest(ARRAY[low_user_id, high_user_id]), 0, now() - id * interval '1 minute' FROM conversations"
     )
     postgres.execute("INSERT INTO messages SELECT id, 1, 1, high_user_id, 'n', 'hello', now() FROM conversations")
 
