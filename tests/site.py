@@ -305,18 +305,18 @@ class Tab:
 
     def entry(self, patience: float = PATIENCE) -> Tag:
         """The next entry of the chat list."""
-        return self._next("[id^=chat-]", patience)
+        return self.next("[id^=chat-]", patience)
 
     def refusal(self, patience: float = PATIENCE) -> Tag:
-        return self._next(".send-refused", patience)
+        return self.next(".send-refused", patience)
 
     def is_open(self) -> bool:
         """Whether the server still answers here: it refuses a frame that it cannot read."""
         self.websocket.send("")
         return bool(self.refusal())
 
-    def _next(self, selector: str, patience: float) -> Tag:
-        """The next element of that kind; frames without one are skipped."""
+    def next(self, selector: str, patience: float = PATIENCE) -> Tag:
+        """The next element that matches; frames without one are skipped."""
         deadline = time.monotonic() + patience
         while True:
             if found := self.frame(max(0.0, deadline - time.monotonic())).select(selector):
