@@ -1,14 +1,16 @@
-"""The cast, alice, bob, and charlie the outsider, on a real site: two web processes, PostgreSQL and Valkey."""
+"""The cast, alice, bob, and charlie the outsider, on a real site: two web processes, PostgreSQL and Valkey.
 
-import os
+`scripts/test` runs several workers of pytest-xdist. Each is a process with a site and embedded servers of its own.
+"""
+
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
 import redis
-from alembic import command
-from alembic.config import Config
 
 from tests import site as sites
 from tests.site import Person, Site
@@ -21,11 +23,37 @@ TABLES = (
     " telegram_codes, telegram_requests, telegram_cursors"
 )
 
+COSTLY = ("shared_parts", "programs", "chromium")
+"""Fixtures that take seconds to set up, so all tests that use one run in the same worker."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        embedded._system_user()  # workers that made it at the same moment would fail
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for name in COSTLY:
+            if name in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(name))
+
 
 @pytest.fixture(scope="session")
-def environ(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment of every process that a test starts, with embedded servers of this run's own."""
-    data = tmp_path_factory.mktemp("data")
+def data() -> Iterator[Path]:
+    """A folder for the embedded servers.
+
+    Not one of pytest's: each run of pytest closes the folder above those to other users, and root's PostgreSQL runs as
+    one.
+    """
+    with TemporaryDirectory(prefix="knock-tests-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def environ(data: Path) -> Iterator[dict[str, str]]:
+    """The environment of every process that a test starts, with embedded servers of this worker's own."""
     with ExitStack() as stack:
         chosen = {
             "DATABASE_URL": stack.enter_context(embedded.postgres(data / "postgres")),
@@ -35,12 +63,11 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
             "WEB_PROCESSES": "2",
             "SOCKET_RATE": "0",
         }
-        os.environ.update(chosen)
         # Nobody switches this machine off in the middle of a test, so nothing has to wait for the disk.
         with psycopg.connect(chosen["DATABASE_URL"].replace("+psycopg", ""), autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET fsync = off")
             connection.execute("SELECT pg_reload_conf()")
-        command.upgrade(Config(sites.TOP / "alembic.ini"), "head")
+        sites.migrate(chosen)
         yield chosen
 
 
@@ -60,12 +87,12 @@ def valkey(environ: dict[str, str]) -> Iterator[redis.Redis]:
 
 @pytest.fixture(autouse=True)
 def clean(request: pytest.FixtureRequest) -> None:
-    """Nothing of the test before: no rows, no cached lists, no counted attempts."""
+    """Remove what the test before left: rows, cached lists, counted attempts."""
     if "environ" not in request.fixturenames:
         return
     postgres = request.getfixturevalue("postgres")
     for _ in range(10):
-        # The worker may still be busy with what the test before left.
+        # The Telegram worker may still be busy with the test before.
         with suppress(psycopg.errors.DeadlockDetected):
             postgres.execute(f"TRUNCATE {TABLES}")
             break

@@ -1,34 +1,55 @@
-"""A running site, and the people who use it, as the tests see them: through HTTP and WebSocket, like any program."""
+"""A running site and the people who use it, through HTTP and WebSocket."""
 
 import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from secrets import token_hex
+from secrets import randbelow, token_hex
+from unittest import mock
 
 import httpx2 as httpx
 import psutil
+import uvicorn
+from alembic import command
+from alembic.config import Config
 from bs4 import BeautifulSoup, Tag
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from web import settings
+from web.app import make_app
+
 TOP = Path(__file__).parent.parent
 PASSWORD = "knock knock knock"
 PATIENCE = 10.0
-"""Seconds to wait for something that must come."""
+"""Seconds to wait for what must come."""
+
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Without one, each HTTP client loads the certificates of the machine, which takes longer than a request."""
 
 
 def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+    """A port that is free, and below those that the system gives to connections of other tests."""
+    while True:
+        port = 11_000 + randbelow(20_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def migrate(environ: Mapping[str, str]) -> None:
+    """Make the tables. Alembic's environment reads that of this process."""
+    with mock.patch.dict(os.environ, environ):
+        command.upgrade(Config(TOP / "alembic.ini"), "head")
 
 
 @contextmanager
@@ -42,11 +63,36 @@ def running(environ: Mapping[str, str], **more: str) -> Iterator["Site"]:
         site.stop()
 
 
+@contextmanager
+def in_this_process(environ: Mapping[str, str], **more: str) -> Iterator["Site"]:
+    """One web process as a thread of this one: starts at once, and a test can patch its clock and its bounds."""
+    site = Site({**environ, "PORT": str(free_port()), **more})
+    config = uvicorn.Config(
+        make_app(settings.read(site.environ)),
+        port=int(site.environ["PORT"]),
+        ws="websockets-sansio",
+        lifespan="on",
+        log_config=None,
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        eventually(lambda: server.started)
+        yield site
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        site.close_clients()
+
+
 @dataclass
 class Site:
-    """A web server of our own, in as many processes as WEB_PROCESSES says."""
+    """A web server, in as many processes as WEB_PROCESSES says."""
 
     environ: Mapping[str, str]
+    checkout: Path = TOP
     process: subprocess.Popen[bytes] | None = None
     clients: list[httpx.Client] = field(default_factory=list)
 
@@ -55,7 +101,9 @@ class Site:
         return f"http://127.0.0.1:{self.environ['PORT']}"
 
     def start(self) -> None:
-        self.process = subprocess.Popen([sys.executable, "-m", "web"], cwd=TOP, env={**os.environ, **self.environ})
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "web"], cwd=self.checkout, env={**os.environ, **self.environ}
+        )
         eventually(self.answers, patience=30)
 
     def stop(self, with_signal: int = signal.SIGTERM) -> None:
@@ -83,8 +131,8 @@ class Site:
         self.process = None
 
     def client(self, cookies: Mapping[str, str] | None = None) -> httpx.Client:
-        """A browser without JavaScript; with the cookies of another one, the same browser by another connection."""
-        client = httpx.Client(base_url=self.url, timeout=PATIENCE, cookies=dict(cookies or {}))
+        """A browser without JavaScript; with the cookies of another one, the same browser on another connection."""
+        client = httpx.Client(base_url=self.url, timeout=PATIENCE, cookies=dict(cookies or {}), verify=_NO_TLS)
         self.clients.append(client)
         return client
 
@@ -110,7 +158,7 @@ class Site:
 
 @dataclass
 class Person:
-    """A user with a browser that has no JavaScript: cookies, pages, forms; and a socket when it is asked for one."""
+    """A user and their browser, without JavaScript: cookies, pages, forms, and sockets when a test opens them."""
 
     username: str
     site: Site
@@ -154,9 +202,28 @@ class Person:
         ) as websocket:
             yield Tab(websocket)
 
+    @contextmanager
+    def sockets(self) -> Iterator[list["Tab"]]:
+        """A socket at each process of the site, one process after the other being the only one that accepts it."""
+        with ExitStack() as stack:
+            yield [stack.enter_context(self._socket_at(worker)) for worker in self.site.workers]
+
+    @contextmanager
+    def _socket_at(self, worker: psutil.Process) -> Iterator["Tab"]:
+        others = [other for other in self.site.workers if other != worker]
+        for other in others:
+            other.suspend()
+        with ExitStack() as stack:
+            try:
+                tab = stack.enter_context(self.socket())
+            finally:
+                for other in others:
+                    other.resume()
+            yield tab
+
 
 class Page:
-    """An answer that is HTML, with the questions that tests ask of it."""
+    """An answer that is HTML."""
 
     def __init__(self, response: httpx.Response) -> None:
         self.response = response
@@ -223,30 +290,36 @@ class Tab:
         return nonce
 
     def frame(self, patience: float = PATIENCE) -> BeautifulSoup:
-        """The next frame. Raises TimeoutError where none comes."""
+        """The next frame. Raises TimeoutError if none comes."""
         text = self.websocket.recv(patience)
         assert isinstance(text, str)
         assert text.startswith("<")
         return BeautifulSoup(text, "html.parser")
 
     def message(self, patience: float = PATIENCE) -> Shown:
-        """The next message, of those that a frame brings together; frames that bring none are passed over."""
+        """The next message; a frame may bring several, and frames without one are skipped."""
         deadline = time.monotonic() + patience
         while not self._arrived:
             self._arrived = messages(self.frame(max(0.0, deadline - time.monotonic())))
         return self._arrived.pop(0)
 
     def entry(self, patience: float = PATIENCE) -> Tag:
-        """The next entry of the chat list; frames that bring none are passed over."""
-        deadline = time.monotonic() + patience
-        while True:
-            if found := self.frame(max(0.0, deadline - time.monotonic())).select("[id^=chat-]"):
-                return found[0]
+        """The next entry of the chat list."""
+        return self.next("[id^=chat-]", patience)
 
     def refusal(self, patience: float = PATIENCE) -> Tag:
+        return self.next(".send-refused", patience)
+
+    def is_open(self) -> bool:
+        """Whether the server still answers here: it refuses a frame that it cannot read."""
+        self.websocket.send("")
+        return bool(self.refusal())
+
+    def next(self, selector: str, patience: float = PATIENCE) -> Tag:
+        """The next element that matches; frames without one are skipped."""
         deadline = time.monotonic() + patience
         while True:
-            if found := self.frame(max(0.0, deadline - time.monotonic())).select(".send-refused"):
+            if found := self.frame(max(0.0, deadline - time.monotonic())).select(selector):
                 return found[0]
 
     def hears_nothing_for(self, seconds: float) -> bool:
@@ -257,7 +330,7 @@ class Tab:
         return False
 
     def close_code(self, patience: float = PATIENCE) -> int | None:
-        """With which code the server closes this socket; None where it does not in time."""
+        """The code with which the server closes this socket; None if it does not in time."""
         deadline = time.monotonic() + patience
         try:
             while True:
@@ -269,7 +342,7 @@ class Tab:
 
 
 def eventually(is_so: Callable[[], object], patience: float = PATIENCE) -> None:
-    """Wait until it is so. Raises AssertionError where it does not become so in time."""
+    """Wait until it is so. Raises AssertionError if it is not in time."""
     deadline = time.monotonic() + patience
     while not is_so():
         assert time.monotonic() < deadline, f"not so after {patience} s"

@@ -1,4 +1,4 @@
-"""What stands before every page: from where one may ask, and what a browser may do with the answer."""
+"""The checks before every view: which pages may send a form, and what a browser may do with the answer."""
 
 import pytest
 
@@ -68,6 +68,16 @@ def test_an_address_that_is_not_there_says_so(site: Site) -> None:
 
 def test_too_much_is_refused(alice: Person, bob: Person) -> None:
     assert alice.post("bob", "x" * 300_000).status_code == 413
+
+
+def test_a_form_of_unknown_length_is_refused(alice: Person, bob: Person) -> None:
+    form = "application/x-www-form-urlencoded"
+    whole, chunked = b"body=whole&nonce=1", iter([b"body=chunked", b"&nonce=2"])
+    for content, status in ((whole, 303), (chunked, 413)):
+        answer = alice.http.post("/chat/bob/messages", content=content, headers={"Content-Type": form})
+        assert answer.status_code == status
+
+    assert bob.page("/chat/alice").bodies == ["whole"]
 
 
 def test_files_of_the_site_may_be_kept_for_ever(site: Site) -> None:

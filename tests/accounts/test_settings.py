@@ -20,7 +20,7 @@ def test_a_new_password_replaces_the_old_and_ends_the_other_sessions(alice: Pers
 
         assert page.status == 200
         assert "Your password is changed" in page.html.get_text()
-        assert tab.close_code(2) == 4401
+        assert tab.close_code() == 4401
     assert other.http.get("/").status_code == 303
     assert alice.http.get("/").status_code == 200
     assert Person("alice", site).log_in().status_code == 422

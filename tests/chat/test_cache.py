@@ -1,8 +1,12 @@
 """The cached lists: filled on a miss, appended after a commit, never stale, never needed (C1 to C3)."""
 
 import asyncio
+import shutil
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 import psycopg
@@ -11,7 +15,7 @@ import redis
 from markupsafe import Markup
 
 from tests import site as sites
-from tests.site import Person, eventually
+from tests.site import Page, Person, Site, eventually, free_port
 from web.chat import cache
 from web.chat.cache import Cache, Change, Latest
 from web.data import store
@@ -50,7 +54,7 @@ def test_the_page_is_read_from_redis_when_the_list_is_there(
 
     assert bob.page("/chat/alice").bodies == ["as it was"]
     valkey.flushdb()
-    # For a second a list that was loaded is given to whoever asks; then it is PostgreSQL's turn again.
+    # For a second a process shares a list that it loaded; then PostgreSQL is asked again.
     eventually(lambda: bob.page("/chat/alice").bodies == ["changed behind the cache"])
 
 
@@ -71,9 +75,7 @@ def test_a_list_that_missed_a_change_is_not_shown(
     eventually(lambda: (cached(valkey) or [""])[0] == "2:2")
 
 
-def test_a_cold_list_is_asked_for_twice_at_the_most_by_two_processes(
-    alice: Person, bob: Person, valkey: redis.Redis, postgres: psycopg.Connection
-) -> None:
+def test_two_processes_load_a_cold_list_once_each_at_most(alice: Person, bob: Person) -> None:
     alice.post("bob", "hello")
 
     def fills() -> float:
@@ -92,7 +94,7 @@ def test_a_cold_list_is_asked_for_twice_at_the_most_by_two_processes(
 
 
 def test_without_redis_the_site_works(environ: dict[str, str], clean: None) -> None:
-    with sites.running(environ, REDIS_URL="redis://127.0.0.1:1", WEB_PROCESSES="1") as site:
+    with sites.in_this_process(environ, REDIS_URL="redis://127.0.0.1:1") as site:
         alice, bob = site.person("alice"), site.person("bob")
         with alice.socket() as hers, bob.socket() as his:
             for n in range(3):
@@ -104,7 +106,61 @@ def test_without_redis_the_site_works(environ: dict[str, str], clean: None) -> N
 
         with alice.socket() as hers:
             alice.log_out()
-            assert hers.close_code(2) == 4401
+            assert hers.close_code() == 4401
+
+
+@pytest.fixture
+def upgraded(tmp_path: Path) -> Callable[[str, str, str], Path]:
+    """Makes a checkout of another release, in which a file has something else instead of `old`."""
+
+    def make(path: str, old: str, new: str) -> Path:
+        for name in ("web", "templates", "static"):
+            shutil.copytree(sites.TOP / name, tmp_path / name)
+        (tmp_path / "node_modules").symlink_to(sites.TOP / "node_modules")
+        source = (tmp_path / path).read_text()
+        assert old in source
+        (tmp_path / path).write_text(source.replace(old, new))
+        return tmp_path
+
+    return make
+
+
+def test_after_an_upgrade_messages_are_rendered_anew(
+    alice: Person, bob: Person, environ: dict[str, str], valkey: redis.Redis, upgraded: Callable[[str, str, str], Path]
+) -> None:
+    alice.post("bob", "hello")
+    assert bob.page("/chat/alice").bodies == ["hello"]
+    assert cached(valkey)
+    checkout = upgraded("templates/chat/_message.html", 'class="message-body"', 'class="message-body" title="new"')
+    site = Site({**environ, "PORT": str(free_port()), "WEB_PROCESSES": "1"}, checkout)
+    site.start()
+    try:
+        page = Page(site.client(bob.cookies).get("/chat/alice"))
+    finally:
+        site.stop()
+
+    assert page.bodies == ["hello"]
+    assert page.one("[data-seq] .message-body")["title"] == "new"
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "same"),
+    [
+        ("templates/chat/chat.html", "<", "<", True),
+        ("templates/chat/_message.html", "message-body", "message-words", False),
+        ("templates/_time.html", "<time", "<time hidden", False),
+        ("web/templates.py", "%H:%M UTC", "%H.%M UTC", False),
+        ("web/chat/fragments.py", "noopener", "opener", False),
+    ],
+)
+def test_a_release_with_other_messages_has_lists_of_its_own(
+    upgraded: Callable[[str, str, str], Path], path: str, old: str, new: str, same: bool
+) -> None:
+    script = "from web.chat import cache; print(cache._key(7))"
+    checkout = upgraded(path, old, new)
+    key = subprocess.check_output([sys.executable, "-c", script], cwd=checkout, text=True).strip()
+
+    assert (key == cache._key(7)) == same
 
 
 @pytest.fixture

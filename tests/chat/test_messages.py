@@ -29,7 +29,7 @@ def test_an_outsider_sees_nothing_of_it(alice: Person, bob: Person, charlie: Per
     assert "between us" not in charlie.http.get("/chat/alice/messages?after=0").text
 
 
-def test_the_chat_list_has_who_one_has_a_dialog_with_newest_first(alice: Person, bob: Person, charlie: Person) -> None:
+def test_the_chat_list_has_the_chats_with_messages_newest_first(alice: Person, bob: Person, charlie: Person) -> None:
     alice.page("/chat/bob")
     assert alice.page("/").chats == []
 
@@ -53,7 +53,7 @@ def test_unread_messages_are_counted_until_the_chat_is_opened(alice: Person, bob
     assert not bob.page("/").html.select(".unread")
 
 
-def test_whoever_answers_has_read_what_stands_above(alice: Person, bob: Person) -> None:
+def test_sending_marks_earlier_messages_as_read(alice: Person, bob: Person) -> None:
     alice.post("bob", "a question")
     bob.post("alice", "an answer")
 
@@ -119,7 +119,7 @@ def test_a_hundred_times_the_same_nonce_at_once_at_two_processes_is_one_row(
     alice: Person, bob: Person, postgres: psycopg.Connection
 ) -> None:
     def post(_: int) -> str:
-        browser = alice.site.client(alice.cookies)  # a connection of its own, hence either process
+        browser = alice.site.client(alice.cookies)  # a connection of its own, so either process may take it
         form = {"body": "once", "nonce": "n"}
         return browser.post("/chat/bob/messages", data=form, headers={"HX-Request": "true"}).text
 
@@ -145,7 +145,7 @@ def test_everybody_writing_at_once_gets_a_seq_without_gaps_or_doubles(
 
 
 def fill(postgres: psycopg.Connection, count: int) -> None:
-    """Add messages to the one conversation there is, as fast as PostgreSQL takes them."""
+    """Add messages to the only conversation."""
     postgres.execute(
         "INSERT INTO messages (conversation_id, seq, version, author_id, nonce, body, created_at)"
         " SELECT id, n, n, low_user_id, n::text, 'number ' || n, now() FROM conversations, generate_series(1, %s) AS n",
@@ -200,7 +200,7 @@ def test_a_catch_up_has_everything_since_the_version_in_as_many_pages_as_it_take
 
 
 @pytest.mark.parametrize("query", ["before=x", "after=-1", "before=99999999999999999999", "after=1e3"])
-def test_a_bad_number_is_said_to_be_one(alice: Person, bob: Person, query: str) -> None:
+def test_a_bad_number_is_refused(alice: Person, bob: Person, query: str) -> None:
     assert alice.http.get(f"/chat/bob/messages?{query}").status_code == 422
 
 
@@ -216,7 +216,7 @@ def test_a_name_leads_to_its_chat_in_any_case(alice: Person, bob: Person) -> Non
     assert bob.page("/chat/Alice").bodies == ["hello"]
 
 
-def test_a_message_is_marked_as_the_contract_says(alice: Person, bob: Person, postgres: psycopg.Connection) -> None:
+def test_a_message_has_its_attributes(alice: Person, bob: Person, postgres: psycopg.Connection) -> None:
     alice.post("bob", "hello", nonce="my-nonce")
 
     ((conversation,),) = postgres.execute("SELECT id FROM conversations").fetchall()
@@ -280,7 +280,7 @@ def test_while_the_database_is_away_a_message_waits_in_a_form_of_its_own(
     upstream = environ["DATABASE_URL"].split("host=")[1] + "/.s.PGSQL.5432"
     with (
         Proxy(upstream).running() as proxy,
-        sites.running(environ, DATABASE_URL=f"postgresql://knock@127.0.0.1:{proxy.port}/postgres") as site,
+        sites.in_this_process(environ, DATABASE_URL=f"postgresql://knock@127.0.0.1:{proxy.port}/postgres") as site,
     ):
         alice, bob = site.person("alice"), site.person("bob")
         proxy.refuse()

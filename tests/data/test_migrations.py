@@ -1,5 +1,9 @@
-"""The migrations make what the models say, and can be taken back."""
+"""The migrations make the tables of the models, and can be undone."""
 
+from collections.abc import Iterator
+
+import psycopg
+import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -13,22 +17,32 @@ from web.data.postgres import Base
 TABLES = {model.__tablename__ for model in Base.__subclasses__()}
 
 
-def test_up_down_and_up_again(environ: dict[str, str]) -> None:
+@pytest.fixture
+def url(environ: dict[str, str], postgres: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty database. The processes of other tests need the tables of theirs."""
+    url = environ["DATABASE_URL"].replace("/postgres?", "/migrations?")
+    for name, value in {**environ, "DATABASE_URL": url}.items():
+        monkeypatch.setenv(name, value)  # where Alembic's environment reads it
+    postgres.execute("CREATE DATABASE migrations")
+    yield url
+    postgres.execute("DROP DATABASE migrations")
+
+
+def test_up_down_and_up_again(url: str) -> None:
     assert models.User.__tablename__ in TABLES
     config = Config(TOP / "alembic.ini")
-    engine = create_engine(environ["DATABASE_URL"])
+    engine = create_engine(url)
 
     def tables() -> set[str]:
         return set(inspect(engine).get_table_names()) - {"alembic_version"}
 
-    try:
-        command.downgrade(config, "base")
-        assert tables() == set()
-        command.upgrade(config, "head")
-        assert tables() == TABLES
-    finally:
-        command.upgrade(config, "head")
-        engine.dispose()
+    command.upgrade(config, "head")
+    assert tables() == TABLES
+    command.downgrade(config, "base")
+    assert tables() == set()
+    command.upgrade(config, "head")
+    assert tables() == TABLES
+    engine.dispose()
 
 
 def test_the_tables_are_those_of_the_models(environ: dict[str, str]) -> None:

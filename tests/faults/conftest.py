@@ -1,6 +1,7 @@
-"""The parts of a Knock of its own, for the short forms."""
+"""Parts that the tests may break: servers apart from those of the other tests."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -9,8 +10,8 @@ from tests.faults.parts import Parts
 
 
 @pytest.fixture(scope="session")
-def shared_parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
-    with running.started(tmp_path_factory.mktemp("faults"), fsync=False) as parts:
+def shared_parts(data: Path) -> Iterator[Parts]:
+    with running.started(data / "faults", fsync=False) as parts:
         yield parts
 
 

@@ -1,7 +1,6 @@
 """The parts of a real Knock, started as processes, and ways to break them."""
 
 import asyncio
-import os
 import re
 import secrets
 import signal
@@ -15,8 +14,6 @@ from typing import Any
 import psutil
 import psycopg
 import redis
-from alembic import command
-from alembic.config import Config
 
 from tests import site as sites
 from tests.faults.proxy import Proxy
@@ -159,7 +156,7 @@ def started(folder: Path, *, fsync: bool) -> Iterator[Parts]:
         if not fsync:
             postgres.execute("ALTER SYSTEM SET fsync = off")
             postgres.execute("SELECT pg_reload_conf()")
-        _migrate(environ)
+        sites.migrate(environ)
         valkey = stack.enter_context(redis.Redis.from_url(environ["REDIS_URL"], decode_responses=True))
         parts = Parts(environ, folder / "postgres", postgres, valkey, telegram)
         stack.callback(lambda: parts.postgres.close())
@@ -212,20 +209,6 @@ def _program(program: Program) -> Iterator[Program]:
 
 def _connect(url: str) -> psycopg.Connection[Any]:
     return psycopg.connect(url.replace("+psycopg", ""), autocommit=True)
-
-
-def _migrate(environ: dict[str, str]) -> None:
-    """The migrations read the environment of this process."""
-    before = {name: os.environ.get(name) for name in environ}
-    os.environ.update(environ)
-    try:
-        command.upgrade(Config(sites.TOP / "alembic.ini"), "head")
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _pg_ctl(folder: Path, action: str, *words: str) -> None:

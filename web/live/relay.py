@@ -139,8 +139,9 @@ class Relay(Generic[Change]):
         frames, self._frames = self._frames, []
         notices, self._notices = self._notices, []
         changes, self._changes = self._changes, []
+        missed, self._missed = self._missed, False  # while Redis takes these, others may be dropped
         pipeline = self._store.client.pipeline(transaction=False)
-        if self._missed:
+        if missed:
             pipeline.publish(MISSED, "")
         if frames or notices:
             pipeline.publish(FRAMES, self.process_id.encode() + orjson.dumps((frames, notices), default=tuple))
@@ -156,15 +157,15 @@ class Relay(Generic[Change]):
             self._frames = frames + self._frames
             self._notices = notices + self._notices
             self._changes = changes + self._changes
+            self._missed |= missed
             raise
         except REDIS_AWAY as error:
-            if not self._missed:
+            if not missed:
                 log.warning("Redis is away: the other processes hear of changes when it is back (%s)", error)
             self._store.rest()
             self._missed = True
             self._more.set()  # to say so as soon as Redis is back, even if nobody writes
             return False
-        self._missed = False
         return True
 
     async def _enqueue_forever(self) -> None:
