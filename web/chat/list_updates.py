@@ -67,10 +67,10 @@ class ListUpdates:
             del self._changed[each]  # before reading it: a change from here on is published next time
         try:
             entries = await lists.entries(self._reader, some)
-        except BaseException as error:
+        except (*DATABASE_AWAY, asyncio.CancelledError) as error:
             self._changed |= dict.fromkeys(some)  # until PostgreSQL is back, or the process ends
             self._more.set()
-            if not isinstance(error, DATABASE_AWAY):
+            if isinstance(error, asyncio.CancelledError):
                 raise
             return
         by_user: dict[int, list[Entry]] = defaultdict(list)
