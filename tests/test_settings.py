@@ -102,7 +102,9 @@ def test_a_port_in_use_is_one_sentence_and_an_exit_code(site: Site) -> None:
     ended = start({**site.environ, "WEB_PROCESSES": "1"})
 
     assert ended.returncode == 1
-    assert ended.stderr == f"knock: cannot serve on 127.0.0.1 port {site.environ['PORT']}: Address already in use.\n"
+    port = site.environ["PORT"]
+    expected = f"knock: cannot serve on 127.0.0.1 port {port}: Address already in use. HOST and PORT choose where.\n"
+    assert ended.stderr == expected
 
 
 def test_logs_can_be_json(environ: dict[str, str]) -> None:
