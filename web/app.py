@@ -1,4 +1,4 @@
-"""The site: every address it has, and what stands before them."""
+"""The site: all its routes, and the middleware before them."""
 
 import gc
 
@@ -35,15 +35,14 @@ routes = [
 ]
 
 GARBAGE = (20_000, 50, 100)
-"""New objects between two looks for cycles among the youngest; how many of those until the older have their turn."""
+"""The thresholds of gc.set_threshold: rarely, since it takes long where thousands of sockets are open."""
 
 
 def from_environment() -> Starlette:
     """The site of a web process."""
     chosen = settings.load()
     log.configure(chosen)
-    # What stands here stays. Beyond it, thousands of open sockets are no reason to look at all of them ever again.
-    gc.freeze()
+    gc.freeze()  # what is imported stays
     gc.set_threshold(*GARBAGE)
     return make_app(chosen)
 
