@@ -63,7 +63,7 @@ def test_the_worker_sweeps_on_after_an_error(
 ) -> None:
     alice = knock.person("alice")
     bob, _ = knock.absent("bob")
-    knock.worker.stop()
+    knock.worker.kill()
     alice.post("bob", "hello")
     postgres.execute("UPDATE notifications SET due_at = now()")
     postgres.execute("ALTER TABLE notifications RENAME TO away")

@@ -27,6 +27,29 @@ def test_what_is_unset_has_its_default() -> None:
 
 
 @pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("::", "http://[::1]:8000"),
+        ("::1", "http://[::1]:8000"),
+        ("chat.local", "http://chat.local:8000"),
+    ],
+)
+def test_the_address_follows_the_host(host: str, address: str) -> None:
+    chosen = settings.read({**GOOD, "HOST": host})
+
+    assert chosen.address == address
+    assert chosen.site_url == address
+
+
+def test_the_address_on_this_machine_is_not_the_one_for_people() -> None:
+    chosen = settings.read({**GOOD, "SITE_URL": "https://chat.example/"})
+
+    assert chosen.address == "http://127.0.0.1:8000"
+    assert chosen.site_url == "https://chat.example"
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("PORT", "http"),
@@ -79,7 +102,9 @@ def test_a_port_in_use_is_one_sentence_and_an_exit_code(site: Site) -> None:
     ended = start({**site.environ, "WEB_PROCESSES": "1"})
 
     assert ended.returncode == 1
-    assert ended.stderr == f"knock: cannot serve on 127.0.0.1 port {site.environ['PORT']}: Address already in use.\n"
+    port = site.environ["PORT"]
+    expected = f"knock: cannot serve on 127.0.0.1 port {port}: Address already in use. HOST and PORT choose where.\n"
+    assert ended.stderr == expected
 
 
 def test_logs_can_be_json(environ: dict[str, str]) -> None:

@@ -6,6 +6,7 @@ import sys
 import tempfile
 
 from web import log, settings
+from web.server import CannotStart
 from web.server.listening import listen
 from web.server.supervisor import Supervisor
 
@@ -15,14 +16,13 @@ def main() -> int:
     chosen = settings.load()
     log.configure(chosen)
     try:
-        listening = listen(chosen.host, chosen.port)
-    except OSError as error:
-        print(f"knock: cannot serve on {chosen.host} port {chosen.port}: {error.strerror}.", file=sys.stderr)
+        with listen(chosen.host, chosen.port) as listening, tempfile.TemporaryDirectory(prefix="knock-") as folder:
+            # The web processes add up their figures here. prometheus_client reads the variable when it is imported.
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+            return asyncio.run(Supervisor(chosen.web_processes, listening).run())
+    except CannotStart as error:
+        print(f"knock: {error}", file=sys.stderr)
         return 1
-    with listening, tempfile.TemporaryDirectory(prefix="knock-metrics-") as folder:
-        # The web processes add up their figures in a folder that prometheus_client looks for when it is imported.
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        return asyncio.run(Supervisor(chosen.web_processes, listening).run())
 
 
 if __name__ == "__main__":

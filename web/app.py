@@ -1,4 +1,4 @@
-"""The site: every route it has."""
+"""The site: all its routes, and the middleware before them."""
 
 import gc
 
@@ -35,16 +35,14 @@ routes = [
 ]
 
 GARBAGE = (20_000, 50, 100)
-"""Thresholds of the garbage collector: new objects until it collects the youngest generation, and how many of these
-collections until it collects the next one."""
+"""The thresholds of gc.set_threshold: rarely, since it takes long where thousands of sockets are open."""
 
 
 def from_environment() -> Starlette:
     """The site of a web process."""
     chosen = settings.load()
     log.configure(chosen)
-    # Everything that exists now stays. And thousands of open sockets must not be traversed again and again.
-    gc.freeze()
+    gc.freeze()  # what is imported stays
     gc.set_threshold(*GARBAGE)
     return make_app(chosen)
 

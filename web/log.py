@@ -1,4 +1,4 @@
-"""The log: lines for a terminal, or JSON for whatever collects them."""
+"""The log: text for a terminal, or JSON for a log collector."""
 
 import logging
 
@@ -14,6 +14,6 @@ def configure(settings: Settings) -> None:
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    # A line for every request and every socket would hide the ones that matter; /metrics counts them.
+    # An entry for every request and socket would hide those that matter.
     for name in ("uvicorn.error", "uvicorn.access", "httpx"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""What Prometheus may ask: the figures of all web processes together, added up in the folder that they share for it."""
+"""The figures for Prometheus: those of all web processes together, added up in a folder that they share."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ CUT = Counter("knock_sockets_cut", "Sockets closed by the server, by close code"
 
 
 def _forget_the_dead() -> None:
-    """Leave out the sockets of processes that were killed, and so could not say that these are closed."""
+    """Leave out the sockets of processes that were killed before they could count them as closed."""
     for file in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
         try:

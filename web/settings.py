@@ -13,16 +13,16 @@ T = TypeVar("T")
 SECRET_KEY_BYTES = 32
 
 AFTER_CRASH = "KNOCK_AFTER_CRASH"
-"""Set by the supervisor, for a web process in place of one that ended without being told to."""
+"""The supervisor sets this for a web process that replaces a crashed one."""
 
 
 class BadSetting(Exception):
-    """A variable of the environment that Knock cannot start with; the text is for the operator."""
+    """Knock cannot start with a variable of the environment; the text is for the operator."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the environment says; the README explains each to the operator."""
+    """What the environment says; the README explains each setting."""
 
     host: str
     port: int
@@ -30,17 +30,22 @@ class Settings:
     database_url: str
     redis_url: str
     secret_keys: tuple[str, ...]
-    """The newest first: it signs; the others only verify, while a rotation is under way."""
+    """The first signs; the others only verify, during a rotation."""
     web_processes: int
     session_max_age: int
     """Seconds."""
     telegram_bot_token: str | None
     telegram_api_url: str
     site_url: str
-    """Where people reach the site, for the links in Telegram; without a slash at its end."""
+    """Where people reach the site, for the links in Telegram; without a trailing slash."""
     socket_rate: float
-    """Frames a second that one socket may send; 0 is no limit."""
+    """Frames that one socket may send per second; 0 is no limit."""
     log_format: str
+
+    @property
+    def address(self) -> str:
+        """Where this machine reaches the site."""
+        return _address(self.host, self.port)
 
 
 def read(environ: Mapping[str, str]) -> Settings:
@@ -69,7 +74,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         session_max_age=get("SESSION_MAX_AGE", 86400, _whole(1, 10**9), "a number of seconds"),
         telegram_bot_token=environ.get("TELEGRAM_BOT_TOKEN", "").strip() or None,
         telegram_api_url=get("TELEGRAM_API_URL", "https://api.telegram.org", _http, "an http(s):// address"),
-        site_url=get("SITE_URL", f"http://{_reachable(host)}:{port}", _http, "an http(s):// address"),
+        site_url=get("SITE_URL", _address(host, port), _http, "an http(s):// address"),
         socket_rate=get("SOCKET_RATE", 20.0, _rate, "a number of frames a second, 0 for no limit"),
         log_format=get("LOG_FORMAT", "console", _one_of("console", "json"), "console or json"),
     )
@@ -85,7 +90,7 @@ def load() -> Settings:
 
 
 def _data_dir(environ: Mapping[str, str]) -> Path | None:
-    """DATA_DIR, ./data where it is unset; None where it is set to nothing, as in the container image."""
+    """DATA_DIR, by default ./data; None if it is set to nothing, as in the container image."""
     value = environ.get("DATA_DIR", "./data")
     return Path(value).resolve() if value else None
 
@@ -103,7 +108,7 @@ def _secret_keys(environ: Mapping[str, str], data_dir: Path | None) -> tuple[str
 
 
 def _kept_secret(path: Path) -> str:
-    """The secret in the file, made at the first start; safe when several processes start at once."""
+    """The secret in the file, created at the first start; safe when several processes start at once."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
@@ -113,7 +118,7 @@ def _kept_secret(path: Path) -> str:
             try:
                 os.link(draft, path)
             except FileExistsError:
-                pass  # another process was first, and its secret is the one
+                pass  # another process was first, and its secret counts
             finally:
                 draft.unlink()
         return path.read_text().strip()
@@ -150,8 +155,9 @@ def _http(value: str) -> str:
     return value.rstrip("/")
 
 
-def _reachable(host: str) -> str:
-    return "127.0.0.1" if host in ("0.0.0.0", "::") else host
+def _address(host: str, port: int) -> str:
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
 def _rate(value: str) -> float:

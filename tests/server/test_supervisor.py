@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -108,11 +108,13 @@ def test_a_process_whose_event_loop_is_stuck_says_where_and_is_replaced(
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(STUCK)
     with sites.running(environ, PYTHONPATH=str(tmp_path), WEB_PROCESSES="1") as site:
-        (stuck,) = site.workers
+        assert site.process is not None
+        supervisor = psutil.Process(site.process.pid)
+        (stuck,) = _web(supervisor)
         stuck.send_signal(signal.SIGUSR1)
 
-        eventually(lambda: site.workers and site.workers != [stuck], patience=30)
-        eventually(lambda: site.client().get("/livez").status_code == 200)
+        eventually(lambda: stuck not in _web(supervisor), patience=60)
+        eventually(lambda: _web(supervisor) and site.client().get("/livez").status_code == 200)
     said = capfd.readouterr().err
     assert f"Web process {stuck.pid} gave no sign of life for 8 seconds and is killed" in said
     assert "sitecustomize.py" in said
@@ -136,5 +138,9 @@ def test_a_site_that_cannot_start_ends(environ: dict[str, str], tmp_path: Path) 
 
 def _web(supervisor: psutil.Process) -> list[psutil.Process]:
     """The web processes that are alive."""
-    found = [child for child in supervisor.children() if child.status() != psutil.STATUS_ZOMBIE]
-    return [child for child in found if "web.server.process" in child.cmdline()]
+    found = []
+    for child in supervisor.children():
+        with suppress(psutil.Error):  # it has just ended
+            if child.status() != psutil.STATUS_ZOMBIE and "web.server.process" in child.cmdline():
+                found.append(child)
+    return found

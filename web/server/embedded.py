@@ -1,6 +1,7 @@
-"""PostgreSQL and Valkey from wheels, for a machine that has neither: ordinary servers, on Unix sockets of their own.
+"""PostgreSQL and Valkey from wheels, for a machine that has neither. They listen on Unix sockets only.
 
-They run in sessions of their own, so a Ctrl-C in the terminal does not end them before the processes that use them.
+They run in sessions of their own, so that Ctrl-C does not end them before the processes that use them. If this process
+is killed, they end too.
 """
 
 import fcntl
@@ -16,116 +17,107 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-import psutil
 import redis
 
+from web.server import CannotStart, leash
+
 SYSTEM_USER = "knock-data"
-"""Whom the servers run as when root starts them: PostgreSQL refuses to run as root."""
-
-
-class ServerFailed(Exception):
-    """An embedded server that did not start; the text is for the operator."""
+"""The servers run as this user when root starts them: PostgreSQL refuses to run as root."""
+PATIENCE = 10
+"""Seconds in which the servers of a run that was killed end."""
 
 
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
-    """Runs PostgreSQL on the data in `folder`, made where there is none; yields its URL. Raises ServerFailed.
-
-    A server that a killed run left behind on this folder is replaced.
-    """
-    with _alone(folder), _socket_folder() as sockets:
+    """Runs PostgreSQL on the data in `folder`, created if missing; yields its URL. Raises CannotStart."""
+    with _locked(folder) as lock, _socket_folder() as sockets:
         if not folder.exists():
             _make_cluster(folder)
-        action = "restart" if _left_behind(folder / "postmaster.pid", "postgres") else "start"
+        # We hold the lock, so no server runs here. But after a crash of the machine the file may name another program,
+        # which PostgreSQL would take for a server.
+        (folder / "postmaster.pid").unlink(missing_ok=True)
         log = folder / "server.log"
         options = f"-c listen_addresses= -c unix_socket_directories={sockets} -c max_connections=300"
-        how = ["-s", "-w", "-t", "300", "-m", "fast"]
-        if _run("pg_ctl", action, *how, "-D", folder, "-l", log, "-o", options) != 0:
-            raise ServerFailed(f"The embedded PostgreSQL did not start; {log} says why.")
-        try:
+        how = ["-s", "-w", "-t", "300", "-D", str(folder)]
+        with leash.at_end(_postgres("pg_ctl"), "stop", "-m", "fast", *how, **_as_system_user()):
+            if _run("pg_ctl", "start", *how, "-l", log, "-o", options, pass_fds=[lock]) != 0:
+                raise CannotStart(f"The embedded PostgreSQL did not start; {log} says why.")
             yield f"postgresql+psycopg://knock@/postgres?host={sockets}"
-        finally:
-            _run("pg_ctl", "stop", *how, "-D", folder)
 
 
 @contextmanager
 def valkey(folder: Path) -> Iterator[str]:
-    """Runs Valkey on the data in `folder`, made where there is none; yields its URL. Raises ServerFailed.
-
-    A server that a killed run left behind on this folder is replaced.
-    """
-    with _alone(folder), _socket_folder() as sockets:
+    """Runs Valkey on the data in `folder`, created if missing; yields its URL. Raises CannotStart."""
+    with _locked(folder) as lock, _socket_folder() as sockets:
         folder.mkdir(exist_ok=True)
         _give(folder)
-        pidfile, log, socket = folder / "valkey.pid", folder / "server.log", sockets / "valkey.sock"
-        if left := _left_behind(pidfile, "valkey-server"):
-            left.terminate()
-            psutil.wait_procs([left], timeout=30)
-        # What the cache holds may be evicted, since it has an expiry; the queue of notifications may not.
+        log, socket = folder / "server.log", sockets / "valkey.sock"
         settings = {
             "port": 0,
             "unixsocket": socket,
             "unixsocketperm": 700,
             "dir": folder,
-            "pidfile": pidfile,
+            "pidfile": folder / "valkey.pid",
             "logfile": log,
             "save": "",
             "appendonly": "yes",
             "appendfsync": "everysec",
             "maxmemory": "256mb",
+            # The cache has an expiry and may be evicted; the queue of notifications may not.
             "maxmemory-policy": "volatile-lru",
         }
         arguments = [str(word) for name, value in settings.items() for word in (f"--{name}", value)]
-        server = _start(_valkey(), *arguments)
-        try:
+        with _start(_valkey(), *arguments, pass_fds=[lock]) as server, leash.at_end("kill", str(server.pid)):
             _await_valkey(server, socket, log)
             yield f"unix://{socket}"
-        finally:
-            server.terminate()
-            server.wait()
 
 
 def _make_cluster(folder: Path) -> None:
-    """Made beside its place and moved there, so that a run that was killed meanwhile leaves no half of one."""
+    """Made elsewhere and moved into place, so that a run that is killed meanwhile leaves no half of one."""
     draft = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     _give(draft)
-    # Nobody else reaches the socket. PostgreSQL's own locale: indexes outlive an upgrade of the system's libraries.
+    # Only we can reach the socket. With PostgreSQL's own locale, indexes survive an upgrade of the system's libraries.
     how = ["-U", "knock", "-E", "UTF8", "--auth-local=trust", "--auth-host=reject"]
     locale = ["--locale-provider=builtin", "--locale=C.UTF-8"]
     if _run("initdb", "-D", draft, *how, *locale) != 0:
-        raise ServerFailed(f"The embedded PostgreSQL could not make its data in {folder}.")
+        raise CannotStart(f"The embedded PostgreSQL could not make its data in {folder}.")
     draft.rename(folder)
 
 
 def _await_valkey(server: subprocess.Popen[bytes], socket: Path, log: Path) -> None:
     with redis.Redis(unix_socket_path=str(socket)) as client:
         while server.poll() is None:
-            # Not there yet, or still reading its append-only file.
-            with suppress(redis.ConnectionError):
+            with suppress(redis.ConnectionError):  # not there yet, or still reading its append-only file
                 client.ping()
                 return
             time.sleep(0.02)
-    raise ServerFailed(f"The embedded Valkey did not start; {log} says why.")
+    raise CannotStart(f"The embedded Valkey did not start; {log} says why.")
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One run at a time on a folder. The lock goes with this process, however it ends, and no child inherits it."""
+def _locked(folder: Path) -> Iterator[int]:
+    """One server at a time on a folder. The server inherits the lock, so it is free once both we and it have ended."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.with_name(f"{folder.name}.lock"), "w") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ServerFailed(f"Another run uses {folder}; give this one a DATA_DIR of its own.") from None
-        yield
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise CannotStart(f"Another run uses {folder}; give this one a DATA_DIR of its own.") from None
+                time.sleep(0.1)
+        yield file.fileno()
 
 
 @contextmanager
 def _socket_folder() -> Iterator[Path]:
-    """A short path that only we can enter: that of a Unix socket may have 108 bytes, whatever DATA_DIR is."""
+    """A folder that only we can enter, apart from DATA_DIR: the path of a Unix socket has at most 108 bytes."""
     folder = Path(tempfile.mkdtemp(prefix="knock-"))
     _give(folder)
     try:
@@ -135,7 +127,7 @@ def _socket_folder() -> Iterator[Path]:
 
 
 def _give(folder: Path) -> None:
-    """To the user of the servers alone; as root, the folders above must let that user through."""
+    """Makes it the servers' own. As root, also lets their user through the folders above."""
     folder.chmod(0o700)
     if user := _system_user():
         os.chown(folder, user.pw_uid, user.pw_gid)
@@ -155,43 +147,24 @@ def _system_user() -> pwd.struct_passwd | None:
     try:
         subprocess.run(make, check=True)
     except (OSError, subprocess.CalledProcessError):
-        raise ServerFailed(f"PostgreSQL does not run as root, and the user {SYSTEM_USER} could not be made.") from None
+        raise CannotStart(f"PostgreSQL does not run as root, and the user {SYSTEM_USER} could not be made.") from None
     return pwd.getpwnam(SYSTEM_USER)
 
 
-def _run(program: str, *arguments: str | Path) -> int:
-    """The exit code of one of PostgreSQL's programs, which is silent unless it fails."""
-    return _start(_postgres(program), *arguments).wait()
-
-
-def _start(program: Path, *arguments: str | Path) -> subprocess.Popen[bytes]:
+def _as_system_user() -> dict[str, Any]:
+    """Options of subprocess.Popen."""
     user = _system_user()
-    return subprocess.Popen(
-        [program, *arguments],
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-        user=user.pw_uid if user else None,
-        group=user.pw_gid if user else None,
-        extra_groups=[] if user else None,
-    )
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
 
 
-def _left_behind(pidfile: Path, name: str) -> psutil.Process | None:
-    """The server that wrote the file, if it still runs.
+def _run(program: str, *arguments: str | Path, **options: Any) -> int:
+    """The exit code of one of PostgreSQL's programs."""
+    return _start(_postgres(program), *arguments, **options).wait()
 
-    After a crash of the machine the number can be that of another program: the file is removed then, since PostgreSQL
-    would take that program for a server of its own.
-    """
-    try:
-        process = psutil.Process(int(pidfile.read_text().split()[0]))
-        if process.name() == name:
-            return process
-        pidfile.unlink()
-    except (FileNotFoundError, ValueError, IndexError, psutil.NoSuchProcess):
-        pass
-    return None
+
+def _start(program: Path, *arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:
+    options |= {"cwd": "/", "start_new_session": True, **_as_system_user()}
+    return subprocess.Popen([program, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, **options)
 
 
 def _postgres(program: str) -> Path:
@@ -204,8 +177,8 @@ def _valkey() -> Path:
 
 @cache
 def _wheel(package: str) -> Path:
-    """Where it is installed. Importing it would start machinery of its own, and warn; only its programs are wanted."""
+    """Where the package is installed. It is not imported: that would start its own machinery, and warn."""
     spec = find_spec(package)
     if spec is None or spec.origin is None:
-        raise ServerFailed(f"The package {package} is not installed; scripts/run installs it.")
+        raise CannotStart(f"The package {package} is not installed; scripts/run installs it.")
     return Path(spec.origin).parent

@@ -4,16 +4,18 @@ import errno
 import socket
 import time
 
+from web.server import CannotStart
+
 BACKLOG = 2048
 """Connections that may wait to be accepted: as many pages reconnect at once after a restart."""
 UNREAD_MILLISECONDS = 8_000
-"""After so long without taking what it was sent, a peer is cut off by the kernel (TCP_USER_TIMEOUT, RFC 5482)."""
+"""The kernel cuts off a peer that has not taken what it was sent for so long (TCP_USER_TIMEOUT, RFC 5482)."""
 PATIENCE = 5
-"""Seconds in which the processes of a run that was killed end and free the port."""
+"""Seconds in which the processes of a killed run end and free the port."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Raises OSError."""
+    """Raises CannotStart."""
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; the connections inherit it
@@ -26,5 +28,7 @@ def listen(host: str, port: int) -> socket.socket:
             return listening
         except OSError as error:
             if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
-                raise
+                raise CannotStart(
+                    f"cannot serve on {host} port {port}: {error.strerror}. HOST and PORT choose where."
+                ) from None
             time.sleep(0.1)

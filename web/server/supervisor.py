@@ -18,34 +18,25 @@ log = logging.getLogger(__name__)
 
 BEAT = 1.0
 """Seconds between two bytes."""
-STARTING = 30
-"""Beats that a process may miss while it starts: the machine may be busy with starting others."""
-SERVING = 8
-"""Beats that it may miss while it serves."""
-LEAVING = 15
-"""Beats until a process that was told to end is stuck."""
+STUCK = 8
+"""Beats that a process misses until it counts as stuck."""
+BUSY = 30
+"""The same while it starts or ends, on a machine that is busy with others."""
 
 
-class WebProcess:
+class WebProcess(subprocess.Popen[bytes]):
     """One web process, as its supervisor sees it."""
 
     def __init__(self, listening: socket.socket, **environ: str) -> None:
         ours, theirs = os.pipe()
         fds = (listening.fileno(), theirs)
         command = [sys.executable, "-m", "web.server.process", *map(str, fds)]
-        self._process = subprocess.Popen(command, pass_fds=fds, env={**os.environ, **environ})
+        super().__init__(command, pass_fds=fds, env={**os.environ, **environ})
         os.close(theirs)
         self._pulse = os.fdopen(ours, "rb", 0)
-        self._missed, self._limit = 0, STARTING
+        self._missed, self._limit = 0, BUSY
         self.ready = asyncio.get_running_loop().create_future()
         """Whether it came to serve."""
-        self.pid = self._process.pid
-        self.exit_code: int | None = None
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether it gave up before it served, as any other would."""
-        return self.exit_code is not None and self.exit_code > 0 and not self.ready.result()
 
     async def watch(self) -> None:
         """Wait until it ends; kill it if it is stuck."""
@@ -59,28 +50,27 @@ class WebProcess:
                     self._beats()
             except TimeoutError:
                 self._misses_a_beat()
-        self.exit_code = await asyncio.to_thread(self._process.wait)
+        await asyncio.to_thread(self.wait)
         if not self.ready.done():
             self.ready.set_result(False)
 
     def _beats(self) -> None:
+        self._missed = 0
         if not self.ready.done():
             self.ready.set_result(True)
-            self._limit = SERVING
-        self._missed = 0
+            self._limit = STUCK
 
     def _misses_a_beat(self) -> None:
         self._missed += 1
         if self._missed == self._limit:
             log.critical("Web process %d gave no sign of life for %d seconds and is killed", self.pid, self._limit)
-            self._process.send_signal(signal.SIGABRT)  # prints where it is stuck
+            self.send_signal(signal.SIGABRT)  # prints where it is stuck
         elif self._missed > self._limit:
-            self._process.kill()
+            self.kill()
 
     def leave(self) -> None:
-        """Tell it to end."""
-        self._missed, self._limit = 0, LEAVING
-        self._process.terminate()
+        self._missed, self._limit = 0, BUSY
+        self.terminate()
 
 
 class Supervisor:
@@ -117,11 +107,11 @@ class Supervisor:
         if process not in self._serving:
             return
         self._serving.remove(process)
-        if process.has_failed:
+        if process.returncode > 0 and not process.ready.result():
             log.critical("A web process could not start, so the site ends")
             self._stop(1)
         else:
-            log.error("Web process %d ended (exit code %s) and is replaced", process.pid, process.exit_code)
+            log.error("Web process %d ended (exit code %d) and is replaced", process.pid, process.returncode)
             # It may have acknowledged messages that the other processes never heard of.
             self._serving.add(self._start(**{AFTER_CRASH: "yes"}))
 
