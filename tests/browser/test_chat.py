@@ -7,7 +7,7 @@ import psycopg
 from playwright.sync_api import Page, expect
 
 from tests import site as sites
-from tests.browser.conftest import Windows
+from tests.browser.conftest import Edit, Windows
 from tests.chat.test_messages import fill
 from tests.site import PASSWORD, Person, eventually
 
@@ -170,6 +170,40 @@ def test_the_window_scrolls_back_to_the_first_message_without_a_jump(
     bob.post("alice", "an arrival")
     expect(page.locator(".message")).to_have_count(181)
     assert page.locator(".message").nth(3).bounding_box() == place
+
+
+def test_an_edit_replaces_its_message_in_both_pages(window: Windows, alice: Person, bob: Person, edit: Edit) -> None:
+    for body in ("one", "tow", "three"):
+        alice.post("bob", body)
+    hers, his = window(alice).open("/chat/bob"), window(bob).open("/chat/alice")
+    connected(hers)
+    connected(his)
+
+    edit(alice, bob, 2, "two")
+
+    for page, own in ((hers, 3), (his, 0)):
+        expect(page.locator(".message[data-seq] .message-body")).to_have_text(["one", "two", "three"])
+        expect(page.locator(".message[data-edited] .message-body")).to_have_text("two")
+        expect(page.locator(".message[data-mine]")).to_have_count(own)
+
+
+def test_a_change_of_an_older_message_is_not_inserted_above_a_gap(
+    window: Windows, alice: Person, bob: Person, postgres: psycopg.Connection, edit: Edit
+) -> None:
+    alice.page("/chat/bob")
+    fill(postgres, 200)
+    page = window(bob).open("/chat/alice")
+    connected(page)
+    expect(page.locator("#first")).to_have_value("151")
+
+    edit(alice, bob, 20, "edited")
+    expect(page.locator("#cursor")).to_have_value("201")  # it has arrived
+
+    assert shown(page) == [f"number {n}" for n in range(151, 201)]
+    for first in (101, 51, 1):
+        page.locator(".chat .scroll").evaluate("it => it.scrollTo(0, -it.scrollHeight)")
+        expect(page.locator("#first")).to_have_value(str(first))
+    assert shown(page) == [f"number {n}" if n != 20 else "edited" for n in range(1, 201)]
 
 
 def test_an_arrival_keeps_the_newest_in_view(
