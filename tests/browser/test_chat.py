@@ -65,7 +65,7 @@ def test_two_tabs_of_one_person_stay_alike(window: Windows, alice: Person, bob: 
         expect(page.locator(".message[data-seq] .message-body")).to_have_text(bodies)
 
     write(first, "one")
-    shown(second, "one")  # the tabs may be at different processes, which write whenever they come to it
+    shown(second, "one")  # the tabs may be served by different processes, so wait before the next one
     write(second, "two")
     shown(first, "one", "two")
     bob.post("alice", "three")
@@ -159,7 +159,7 @@ def test_the_window_scrolls_back_to_the_first_message_without_a_jump(
             const it = messages.find((it) => it.getBoundingClientRect().top > top + 50);
             return [it.id, it.getBoundingClientRect().top] }"""
         )
-        page.wait_for_timeout(120)  # older ones may come meanwhile
+        page.wait_for_timeout(120)  # older messages may arrive
         after = page.evaluate("id => document.getElementById(id).getBoundingClientRect().top", mark[0])
         jumps.append(abs(after - mark[1]))
 
@@ -231,7 +231,7 @@ def test_times_and_days_are_the_readers_own(
 
     page = window(alice, timezone_id="Asia/Tokyo", locale="en-GB").open("/chat/bob")
     expect(page.locator(".message time")).to_have_text(["07:30", "10:15"])
-    assert page.locator(".message[data-day]").count() == 1  # in Tokyo both are of one day
+    assert page.locator(".message[data-day]").count() == 1  # both are on one day in Tokyo
     page = window(alice, timezone_id="Europe/London", locale="en-GB").open("/chat/bob")
     expect(page.locator(".message time")).to_have_text(["22:30", "01:15"])
     assert page.locator(".message[data-day]").count() == 2
@@ -280,7 +280,7 @@ def test_what_was_not_sent_survives_a_reload(window: Windows, alice: Person, bob
     hers.context.route(
         "**/chat/bob/messages", lambda route: route.abort() if route.request.method == "POST" else route.continue_()
     )
-    page.route_web_socket("**/ws", lambda socket: None)  # it opens, and swallows everything
+    page.route_web_socket("**/ws", lambda socket: None)  # it opens and swallows every frame
     hers.open("/chat/bob")
 
     write(page, "swallowed")
@@ -292,7 +292,7 @@ def test_what_was_not_sent_survives_a_reload(window: Windows, alice: Person, bob
     eventually(lambda: bob.page("/chat/alice").bodies == ["swallowed"])
     expect(page.locator("#pending li")).to_have_count(0)
     expect(page.locator(".message[data-seq] .message-body")).to_have_text("swallowed")
-    time.sleep(6)  # another turn of the outbox
+    time.sleep(6)  # longer than the outbox waits until a retry
     assert bob.page("/chat/alice").bodies == ["swallowed"]
 
 
