@@ -1,13 +1,22 @@
-"""A real Chromium for each person; whatever a page complains about fails the test."""
+"""A real Chromium for each person. A test fails if a page logs an error or a warning."""
 
+import asyncio
 import os
-from collections.abc import Iterator
-from typing import Any, Protocol
+import threading
+from collections.abc import Coroutine, Iterator
+from contextlib import AsyncExitStack
+from typing import Any, Protocol, TypeVar
 
+import psycopg
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.site import PASSWORD, Person, Site
+from web import settings
+from web import site as parts
+from web.chat import changes
+
+T = TypeVar("T")
 
 COMPLAINTS = (
     "document.addEventListener('securitypolicyviolation', (event) => console.error('CSP: ' + event.blockedURI))"
@@ -15,14 +24,14 @@ COMPLAINTS = (
 
 
 class Window:
-    """A browser of one person's, with one tab to begin with."""
+    """The browser of one person, with one tab at first."""
 
     def __init__(self, context: BrowserContext, site: Site) -> None:
         self.context = context
         self.site = site
         self.complaints: list[str] = []
         self.excused: list[str] = []
-        """What the test does itself and the browser rightly complains about, such as a server that is killed."""
+        """Complaints that the test causes on purpose, for instance by killing the server."""
         context.add_init_script(COMPLAINTS)
         context.set_default_timeout(20_000)
         self.page = self.tab()
@@ -56,12 +65,40 @@ class Window:
 
 
 class Windows(Protocol):
-    """Opens a window for a person who is registered, signed in; the options are Playwright's, of a context."""
+    """Opens a window, signed in as `person` if there is one; the options are those of a Playwright context."""
 
     def __call__(self, person: Person | None = None, *, site: Site | None = None, **options: Any) -> Window: ...
 
 
-@pytest.fixture(scope="package")  # while it is open Playwright has an event loop running, and so nobody else can
+class Background:
+    """An event loop in a thread of its own, since Playwright's runs in the main thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self.stack = AsyncExitStack()
+        """What is entered here is open until the test ends."""
+
+    def do(self, what: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(what, self._loop).result(30)
+
+    def end(self) -> None:
+        try:
+            self.do(self.stack.aclose())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+
+class Edit(Protocol):
+    """Edits a message of the chat of two people, as its author."""
+
+    def __call__(self, author: Person, other: Person, seq: int, body: str) -> None: ...
+
+
+@pytest.fixture(scope="package")  # while it is open, Playwright's event loop runs, and this thread can have no other
 def chromium() -> Iterator[Browser]:
     expect.set_options(timeout=15_000)  # the machine may have other things to do
     with sync_playwright() as playwright:
@@ -87,3 +124,33 @@ def window(chromium: Browser, site: Site) -> Iterator[Windows]:
     yield open_window
     for window in opened:
         window.end()
+
+
+@pytest.fixture
+def background() -> Iterator[Background]:
+    background = Background()
+    yield background
+    background.end()
+
+
+@pytest.fixture
+def edit(site: Site, background: Background, postgres: psycopg.Connection) -> Edit:
+    async def opened() -> Any:
+        chosen = settings.read({**site.environ, "PORT": "8000"})
+        return await background.stack.enter_async_context(parts.running(chosen))
+
+    process = background.do(opened())
+
+    async def commit_and_announce(author_id: int, other: str, seq: int, body: str) -> None:
+        conversation = await process["conversations"].find(author_id, other)
+        async with process["db"].begin() as db:
+            change = await changes.edit(db, conversation, author_id, seq, body)
+        assert change is not None
+        process["announcer"].announce(change)
+
+    def edit(author: Person, other: Person, seq: int, body: str) -> None:
+        row = postgres.execute("SELECT id FROM users WHERE username = %s", [author.username]).fetchone()
+        assert row is not None
+        background.do(commit_and_announce(row[0], other.username, seq, body))
+
+    return edit

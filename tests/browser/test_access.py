@@ -1,4 +1,4 @@
-"""For everybody: without JavaScript, on a phone, with a screen reader, in the dark."""
+"""Knock works without JavaScript, on a phone, with a screen reader, by keyboard and in dark mode."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ PAGES = ["/", "/users", "/users?q=zzz", "/chat/bob", "/chat/charlie", "/settings
 
 
 def problems(page: Page) -> list[str]:
-    """What axe finds, with the elements it finds it in."""
+    """The violations that axe finds, with their elements."""
     page.evaluate(AXE)
     found = page.evaluate("axe.run({resultTypes: ['violations']})")
     return [f"{it['id']}: {[node['html'][:120] for node in it['nodes']]}" for it in found["violations"]]

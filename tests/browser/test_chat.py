@@ -7,7 +7,7 @@ import psycopg
 from playwright.sync_api import Page, expect
 
 from tests import site as sites
-from tests.browser.conftest import Windows
+from tests.browser.conftest import Edit, Windows
 from tests.chat.test_messages import fill
 from tests.site import PASSWORD, Person, eventually
 
@@ -65,7 +65,7 @@ def test_two_tabs_of_one_person_stay_alike(window: Windows, alice: Person, bob: 
         expect(page.locator(".message[data-seq] .message-body")).to_have_text(bodies)
 
     write(first, "one")
-    shown(second, "one")  # the tabs may be at different processes, which write whenever they come to it
+    shown(second, "one")  # the tabs may be served by different processes, so wait before the next one
     write(second, "two")
     shown(first, "one", "two")
     bob.post("alice", "three")
@@ -159,7 +159,7 @@ def test_the_window_scrolls_back_to_the_first_message_without_a_jump(
             const it = messages.find((it) => it.getBoundingClientRect().top > top + 50);
             return [it.id, it.getBoundingClientRect().top] }"""
         )
-        page.wait_for_timeout(120)  # older ones may come meanwhile
+        page.wait_for_timeout(120)  # older messages may arrive
         after = page.evaluate("id => document.getElementById(id).getBoundingClientRect().top", mark[0])
         jumps.append(abs(after - mark[1]))
 
@@ -170,6 +170,40 @@ def test_the_window_scrolls_back_to_the_first_message_without_a_jump(
     bob.post("alice", "an arrival")
     expect(page.locator(".message")).to_have_count(181)
     assert page.locator(".message").nth(3).bounding_box() == place
+
+
+def test_an_edit_replaces_its_message_in_both_pages(window: Windows, alice: Person, bob: Person, edit: Edit) -> None:
+    for body in ("one", "tow", "three"):
+        alice.post("bob", body)
+    hers, his = window(alice).open("/chat/bob"), window(bob).open("/chat/alice")
+    connected(hers)
+    connected(his)
+
+    edit(alice, bob, 2, "two")
+
+    for page, own in ((hers, 3), (his, 0)):
+        expect(page.locator(".message[data-seq] .message-body")).to_have_text(["one", "two", "three"])
+        expect(page.locator(".message[data-edited] .message-body")).to_have_text("two")
+        expect(page.locator(".message[data-mine]")).to_have_count(own)
+
+
+def test_a_change_of_an_older_message_is_not_inserted_above_a_gap(
+    window: Windows, alice: Person, bob: Person, postgres: psycopg.Connection, edit: Edit
+) -> None:
+    alice.page("/chat/bob")
+    fill(postgres, 200)
+    page = window(bob).open("/chat/alice")
+    connected(page)
+    expect(page.locator("#first")).to_have_value("151")
+
+    edit(alice, bob, 20, "edited")
+    expect(page.locator("#cursor")).to_have_value("201")  # it has arrived
+
+    assert shown(page) == [f"number {n}" for n in range(151, 201)]
+    for first in (101, 51, 1):
+        page.locator(".chat .scroll").evaluate("it => it.scrollTo(0, -it.scrollHeight)")
+        expect(page.locator("#first")).to_have_value(str(first))
+    assert shown(page) == [f"number {n}" if n != 20 else "edited" for n in range(1, 201)]
 
 
 def test_an_arrival_keeps_the_newest_in_view(
@@ -197,7 +231,7 @@ def test_times_and_days_are_the_readers_own(
 
     page = window(alice, timezone_id="Asia/Tokyo", locale="en-GB").open("/chat/bob")
     expect(page.locator(".message time")).to_have_text(["07:30", "10:15"])
-    assert page.locator(".message[data-day]").count() == 1  # in Tokyo both are of one day
+    assert page.locator(".message[data-day]").count() == 1  # both are on one day in Tokyo
     page = window(alice, timezone_id="Europe/London", locale="en-GB").open("/chat/bob")
     expect(page.locator(".message time")).to_have_text(["22:30", "01:15"])
     assert page.locator(".message[data-day]").count() == 2
@@ -246,7 +280,7 @@ def test_what_was_not_sent_survives_a_reload(window: Windows, alice: Person, bob
     hers.context.route(
         "**/chat/bob/messages", lambda route: route.abort() if route.request.method == "POST" else route.continue_()
     )
-    page.route_web_socket("**/ws", lambda socket: None)  # it opens, and swallows everything
+    page.route_web_socket("**/ws", lambda socket: None)  # it opens and swallows every frame
     hers.open("/chat/bob")
 
     write(page, "swallowed")
@@ -258,7 +292,7 @@ def test_what_was_not_sent_survives_a_reload(window: Windows, alice: Person, bob
     eventually(lambda: bob.page("/chat/alice").bodies == ["swallowed"])
     expect(page.locator("#pending li")).to_have_count(0)
     expect(page.locator(".message[data-seq] .message-body")).to_have_text("swallowed")
-    time.sleep(6)  # another turn of the outbox
+    time.sleep(6)  # longer than the outbox waits until a retry
     assert bob.page("/chat/alice").bodies == ["swallowed"]
 
 

@@ -1,8 +1,9 @@
-"""A tab as the server sees it: what `static/app.js` and hx-ws do with a chat, without a browser around it.
+"""A tab as the server sees it: what `static/app.js` and hx-ws do with a chat, without a browser.
 
-The page is loaded, then its socket is opened, again and again with the delays of `templates/signed_in.html`; each asks
-what changed since the cursor, in as many pages as it takes. Messages are put in by id, the higher version wins. What is
-written waits in the outbox until its nonce is seen, and is posted by HTTP where that takes too long.
+It loads the page and opens the socket, again and again with the delays of `templates/signed_in.html`. At each open it
+catches up from its cursor. The higher version of a message wins. A message that was written waits in the outbox until
+its nonce arrives, and is posted by HTTP if that takes too long. tests/browser/test_same_rules.py compares it with the
+page in a real browser.
 """
 
 import asyncio
@@ -24,13 +25,13 @@ from tests.faults.parts import Somebody
 LOST = (ClientError, OSError, TimeoutError)
 
 DELAY, JITTER, LONGEST_DELAY = 0.9, 0.9, 8.0
-"""Seconds between two attempts, of `templates/signed_in.html`."""
+"""Seconds between two attempts, as in `templates/signed_in.html`."""
 COMES_BACK = {1001, 1005, 1006, 1008, 1009, 1011, 1012, 1013, 1014}
 QUEUE = 100
-"""Frames that hx-ws keeps until the socket is open."""
+"""How many frames hx-ws keeps until the socket is open."""
 OVERDUE = 5.0
 AGAIN = 3.0
-"""Seconds after which a failed catch-up is tried again."""
+"""Seconds after which a failed catch-up is repeated."""
 
 _MESSAGE = re.compile(r'<li id="message-\d+-\d+"([^>]*)>(.*?)</li>', re.DOTALL)
 _ATTRIBUTE = re.compile(r'data-(seq|version|author|nonce)="([^"]*)"')
@@ -69,32 +70,36 @@ class Page:
     to: str
     url: str
     reads: bool = True
-    """Whether it says how far it was read, as a page in view does."""
+    """Whether it reports how far it was read, as a page in view does."""
     shown: dict[int, Shown] = field(default_factory=dict)
     cursor: int = 0
     first_seq: int = 1
-    """From here on the page shows all messages."""
+    """The page shows every message from here on."""
     outbox: dict[str, Written] = field(default_factory=dict)
     written: dict[str, float] = field(default_factory=dict)
-    """Moments at which each nonce was written here."""
+    """When each nonce was written here."""
     acknowledged: dict[str, float] = field(default_factory=dict)
-    """Nonces, each with the seconds from the send until the page knew."""
+    """Seconds from the send of each nonce to its acknowledgement."""
     refused: list[str] = field(default_factory=list)
     blackouts: list[float] = field(default_factory=list)
-    """Seconds from each loss of the socket until the page had caught up."""
+    """Seconds from each loss of the socket to the end of the next catch-up."""
     attempts: list[float] = field(default_factory=list)
-    """Moments at which it was to connect."""
+    """When it was to connect."""
     close_codes: list[int] = field(default_factory=list)
     arrived: dict[str, float] = field(default_factory=dict)
-    """Moments at which each nonce was first shown."""
+    """When each nonce was first shown."""
     errors: list[str] = field(default_factory=list)
-    """Answers by HTTP that no page should get."""
+    """HTTP answers that no page should get."""
     _socket: ClientWebSocketResponse | None = None
     _queue: list[str] = field(default_factory=list)
     _lost_at: float | None = None
     _is_retrying: bool = False
     _is_cut: bool = False
-    _told: int = 0
+    _reported: int = 0
+    _ahead: set[int] = field(default_factory=set)
+    """Versions that arrived before a lower one."""
+    _unloaded: dict[int, Shown] = field(default_factory=dict)
+    """Changes of messages that are not loaded yet, by seq."""
 
     @property
     def is_open(self) -> bool:
@@ -102,7 +107,7 @@ class Page:
 
     @property
     def list(self) -> list[Shown]:
-        """What the page shows, in its order."""
+        """The messages on the page, in their order."""
         return [self.shown[seq] for seq in sorted(self.shown)]
 
     async def load(self) -> None:
@@ -113,7 +118,7 @@ class Page:
 
     @asynccontextmanager
     async def live(self) -> AsyncIterator["Page"]:
-        """The socket, and the outbox's clock."""
+        """Keep the socket open and retry overdue sends."""
         tasks = [asyncio.create_task(self._stay_connected()), asyncio.create_task(self._retry_forever())]
         try:
             yield self
@@ -127,12 +132,18 @@ class Page:
                 await self._socket.close()
 
     async def write(self, body: str) -> str:
-        """What Enter in the composer does; returns the nonce."""
+        """Send as Enter in the composer does. Returns the nonce."""
         nonce = token_hex(8)
         self.written[nonce] = time.monotonic()
         self.outbox[nonce] = Written(body, nonce, self.written[nonce])
         await self._say(action="send", to=self.to, body=body, nonce=nonce)
         return nonce
+
+    async def load_older(self) -> None:
+        """Scroll up to where the page begins."""
+        answer = await self.fetch(f"/chat/{self.to}/messages?before={self.first_seq}")
+        assert answer is not None
+        self.take(answer)
 
     def cut(self) -> None:
         """The network goes away."""
@@ -166,12 +177,12 @@ class Page:
             delay = min(DELAY * 2**attempt, LONGEST_DELAY)
             attempt += 1
             delay *= random.uniform(1 - JITTER, 1 + JITTER)
-            # When it is due: hundreds of pages in one process keep each other waiting, as browsers do not.
+            # The moment it is due, since hundreds of pages in one process delay each other, unlike browsers.
             self.attempts.append(time.monotonic() + delay)
             await asyncio.sleep(delay)
 
     async def _connected(self) -> bool:
-        """Be connected for as long as it lasts; False where that did not come about."""
+        """Connect, and stay until the connection ends. Returns whether it was ever open."""
         try:
             self._demand_network()
             async with self.http.ws_connect(
@@ -191,7 +202,7 @@ class Page:
             return False
 
     async def _opened(self) -> None:
-        self._told = 0
+        self._reported = 0
         while self._queue:
             await self._transmit(self._queue.pop(0))
         await self._say(action="view", visible="true" if self.reads else "false")
@@ -200,10 +211,10 @@ class Page:
         if frame.type is aiohttp.WSMsgType.TEXT:
             assert frame.data.startswith("<")
             self.take(frame.data)
-            await self._tell_read()
+            await self._report_read()
 
     async def _catch_up(self) -> None:
-        """At every open, in as many pages as it takes; the chat list likewise."""
+        """Fetch page after page of changes until none is left, and the chat list."""
         lists = asyncio.create_task(self.fetch("/"))
         while True:
             path = f"/chat/{self.to}/messages?after={self.cursor}&first={self.first_seq}"
@@ -215,11 +226,11 @@ class Page:
             self.take(answer)
             if 'id="catch-up"' not in answer:
                 break
-            assert self.cursor > before, "the catch-up does not come on"
+            assert self.cursor > before, "the catch-up does not advance"
         if self._lost_at is not None:
             self.blackouts.append(time.monotonic() - self._lost_at)
             self._lost_at = None
-        await self._tell_read()
+        await self._report_read()
         await lists
 
     async def fetch(self, path: str) -> str | None:
@@ -240,7 +251,7 @@ class Page:
             await self._retry()
 
     async def _retry(self) -> None:
-        """Post what is overdue, one after the other; after a failure the rest waits for the next turn."""
+        """Post what is overdue, one by one; after a failure the rest waits for the next turn."""
         due = [item for item in self.outbox.values() if time.monotonic() - item.at > OVERDUE]
         if self._is_retrying or not due:
             return
@@ -264,6 +275,7 @@ class Page:
                 if answer.status == 200:
                     self.take(await answer.text())
                     self._acknowledge(item.nonce)
+                    self.drop()  # the socket lost what HTTP brought, so it may be dead
                 elif answer.status in (404, 413, 422):
                     self._refuse(item.nonce)
                 return answer.status in (200, 404, 413, 422)
@@ -274,23 +286,30 @@ class Page:
         """Put on the page what the server rendered."""
         if first := _FIRST.search(text):
             self.first_seq = int(first[1])
-        for shown in messages(text):
-            held = self.shown.get(shown.seq)
-            if held is None and shown.seq < self.first_seq:
-                continue  # it would stand above a gap
-            if held is None or held.version <= shown.version:
-                self.shown[shown.seq] = shown
-                self.arrived.setdefault(shown.nonce, time.monotonic())
-            if shown.nonce in self.outbox:
-                self._acknowledge(shown.nonce)
+        for message in messages(text):
+            self._receive(message)
         for nonce, may_retry in _REFUSED.findall(text):
             if nonce and not may_retry:
                 self._refuse(nonce)
         if cursor := _CURSOR.search(text):
             self.cursor = int(cursor[1])
-        versions = {shown.version for shown in self.shown.values() if shown.version > self.cursor}
-        while self.cursor + 1 in versions:
+        self._ahead = {version for version in self._ahead if version > self.cursor}
+        while self.cursor + 1 in self._ahead:
             self.cursor += 1
+
+    def _receive(self, message: Shown) -> None:
+        if message.author == self.me.username:
+            self._acknowledge(message.nonce)
+        self._ahead.add(message.version)
+        seq = message.seq
+        changed = self._unloaded.get(seq, message)
+        newest = changed if changed.version > message.version else message
+        held = self.shown.get(seq)
+        if held is None and seq < self.first_seq:
+            self._unloaded[seq] = newest  # there is a gap between it and the page's first
+        elif held is None or held.version <= newest.version:
+            self.shown[seq] = newest
+            self.arrived.setdefault(newest.nonce, time.monotonic())
 
     def _acknowledge(self, nonce: str) -> None:
         if item := self.outbox.pop(nonce, None):
@@ -300,10 +319,11 @@ class Page:
         if self.outbox.pop(nonce, None):
             self.refused.append(nonce)
 
-    async def _tell_read(self) -> None:
-        newest = max(self.cursor, max((shown.version for shown in self.shown.values()), default=0))
-        if self.reads and newest > self._told and self.is_open:
-            self._told = newest
+    async def _report_read(self) -> None:
+        last = self.shown[max(self.shown)].version if self.shown else 0
+        newest = max(self.cursor, last)
+        if self.reads and newest != self._reported and self.is_open:
+            self._reported = newest
             await self._say(action="read", to=self.to, version=str(newest))
 
     async def _say(self, **frame: str) -> None:
@@ -314,7 +334,7 @@ class Page:
             self._queue.append(text)
 
     async def _transmit(self, text: str) -> None:
-        """Into a dead socket it is lost without a word."""
+        """A frame that is sent into a dead socket is lost, and nobody hears of it."""
         assert self._socket is not None
         with suppress(*LOST):
             await self._socket.send_str(text)
@@ -325,7 +345,7 @@ class Page:
 
 
 def messages(text: str) -> Iterable[Shown]:
-    """The messages of a page, a frame or a fragment."""
+    """The messages in the HTML of a page, a frame or a fragment."""
     for attributes, inside in _MESSAGE.findall(text):
         held = {name: html.unescape(value) for name, value in _ATTRIBUTE.findall(attributes)}
         body = _BODY.search(inside)
@@ -336,7 +356,7 @@ def messages(text: str) -> Iterable[Shown]:
 
 @asynccontextmanager
 async def browser() -> AsyncIterator[ClientSession]:
-    """What all pages of a scenario connect by; their cookies are their own."""
+    """The HTTP client of all pages of a scenario; each page sends its own cookies."""
     connector = TCPConnector(limit=0, keepalive_timeout=4)
     async with ClientSession(connector=connector, cookie_jar=DummyCookieJar()) as session:
         yield session
