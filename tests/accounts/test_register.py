@@ -33,7 +33,7 @@ def test_these_are_usernames(site: Site, username: str) -> None:
         ("жанна", "letters a to z"),
     ],
 )
-def test_these_are_none_and_are_kept_in_the_form(site: Site, username: str, said: str) -> None:
+def test_these_are_no_usernames_and_are_kept_in_the_form(site: Site, username: str, said: str) -> None:
     page = Page(Person(username, site).register())
 
     assert page.status == 422

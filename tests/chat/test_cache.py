@@ -1,4 +1,4 @@
-"""The cached lists: filled on a miss, appended after a commit, never stale, never needed (C1 to C3)."""
+"""The cached lists: filled on a miss, appended to after a commit, never stale, never needed (C1 to C3)."""
 
 import asyncio
 import shutil
@@ -186,8 +186,8 @@ Lists = Callable[[Callable[[Cache, store.Store], Awaitable[None]]], None]
 
 def test_the_higher_version_wins_whoever_comes_last(lists: Lists) -> None:
     async def use(cache: Cache, _: store.Store) -> None:
-        await cache.fill(7, latest(5, 5))
-        await cache.fill(7, latest(3, 3))
+        for version in (3, 5, 4):
+            await cache.fill(7, latest(version, version))
 
         assert await cache.read(7, 5) == latest(5, 5)
         assert await cache.read(7, 6) is None
@@ -214,11 +214,14 @@ def test_a_change_that_does_not_follow_drops_the_list_and_a_late_one_changes_not
         assert await cached.read(7, 5) is None  # nothing to append to
 
         await cached.fill(7, latest(5, 5))
-        await change(redis, appended(4))
-        assert await cached.read(7, 5) == latest(5, 5)
+        for late in (4, 5):
+            await change(redis, appended(late))
+            assert await cached.read(7, 5) == latest(5, 5)
 
-        await change(redis, appended(7))
-        assert await cached.read(7, 0) is None
+        for odd in (appended(7), Change(7, 4, 6, 6, [(5, "<li>5</li>"), (6, "<li>6</li>")])):
+            await cached.fill(7, latest(5, 5))
+            await change(redis, odd)
+            assert await cached.read(7, 0) is None
 
     lists(use)
 
@@ -228,10 +231,12 @@ def test_a_changed_message_is_replaced_in_its_place(lists: Lists) -> None:
         await cached.fill(7, latest(3, 3))
 
         await change(redis, Change(7, 3, 4, 3, [(2, "<li>2, edited</li>")]))
+        await change(redis, Change(7, 4, 5, 3, [(3, "<li>3, edited</li>")]))
+        edited = ["<li>1</li>", "<li>2, edited</li>", "<li>3, edited</li>"]
+        assert await cached.read(7, 5) == Latest(5, 3, edited)
 
-        assert await cached.read(7, 4) == Latest(4, 3, ["<li>1</li>", "<li>2, edited</li>", "<li>3</li>"])
-        await change(redis, Change(7, 4, 5, 4, [(4, "<li>4</li>")]))
-        assert await cached.read(7, 5) == Latest(5, 4, ["<li>1</li>", "<li>2, edited</li>", "<li>3</li>", "<li>4</li>"])
+        await change(redis, Change(7, 5, 6, 4, [(4, "<li>4</li>")]))
+        assert await cached.read(7, 6) == Latest(6, 4, [*edited, "<li>4</li>"])
 
     lists(use)
 
@@ -247,6 +252,22 @@ def test_of_a_message_that_is_older_than_the_list_only_the_version_is_kept(lists
         found = await cached.read(7, 62)
         assert found is not None
         assert list(found.messages[:2]) == ["<li>11, edited</li>", "<li>12</li>"]
+
+    lists(use)
+
+
+def test_a_list_that_nobody_opens_or_changes_expires(lists: Lists) -> None:
+    async def use(cached: Cache, redis: store.Store) -> None:
+        async def seconds_left() -> int:
+            (key,) = await redis.client.keys("latest:*")
+            return int(await redis.client.ttl(key))
+
+        await cached.fill(7, latest(5, 5))
+        assert 0 < await seconds_left() <= cache.SECONDS
+        for key in await redis.client.keys("latest:*"):
+            await redis.client.expire(key, 60)
+        await change(redis, appended(6))
+        assert 60 < await seconds_left() <= cache.SECONDS
 
     lists(use)
 

@@ -14,5 +14,5 @@ def test_nothing_is_lost(parts: Parts, name: str) -> None:
 
     figures = asyncio.run(short.run(parts))
 
-    # What has a unit is a duration or a share: other programs may run beside this one, so `scripts/faults` judges it.
+    # Figures with a unit are durations and shares, which depend on what else runs: `scripts/faults` judges them.
     assert [str(figure) for figure in figures if not figure.unit and not figure.holds] == []

@@ -1,4 +1,4 @@
-"""A site with Telegram: the worker and the bot as processes of their own, before a Bot API that is ours."""
+"""A site with Telegram: the worker and the bot as processes of their own, with a Bot API server of ours."""
 
 import os
 import signal
@@ -20,14 +20,14 @@ from tests.telegram.bot_api import FakeTelegram
 
 SITE_URL = "https://knock.example"
 PATIENCE = 30.0
-"""Seconds to wait for the worker or the bot, which may be starting: aiogram alone takes five on a quiet machine."""
+"""Seconds to wait for the worker or the bot, which may still be starting: importing aiogram takes five."""
 WORKER = ("-m", "dramatiq", "web.tasks", "--processes", "1", "--threads", "8")
 BOT = ("-m", "web.telegram.bot")
 
 
 @dataclass
 class Program:
-    """A process of ours with the children it may have."""
+    """A process of ours and its children."""
 
     arguments: tuple[str, ...]
     environ: Mapping[str, str]
@@ -41,13 +41,13 @@ class Program:
             )
 
     def kill(self) -> None:
-        """As a machine that loses its power."""
+        """End it as a power failure would."""
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
 
     def stop(self) -> int:
-        """Ask it to end, and wait for that. Returns its exit code."""
+        """Ask it to end, and wait until it has. Returns its exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(20)
@@ -70,13 +70,13 @@ class Knock:
         return self.site.person(username)
 
     def link(self, person: Person) -> int:
-        """Link them as if by a code, and return the id of their chat with the bot."""
+        """Link them to Telegram. Returns the id of their chat with the bot."""
         chat_id = next(self.chat_ids)
         self.change(person, telegram_chat_id=chat_id, telegram_name=person.username)
         return chat_id
 
     def absent(self, username: str) -> tuple[Person, int]:
-        """Somebody who is linked and logged out, and their chat."""
+        """Somebody who is linked and logged out, and the id of their chat."""
         person = self.person(username)
         chat_id = self.link(person)
         person.log_out()
@@ -89,7 +89,7 @@ class Knock:
         self.postgres.execute(query.encode(), [*columns.values(), person.username])
 
     def told(self, chat_id: int) -> str:
-        """The one card that the chat shows, once there is one."""
+        """The only card of the chat, once it is there."""
         eventually(lambda: self.telegram.shown(chat_id), PATIENCE)
         (card,) = self.telegram.shown(chat_id)
         return card
@@ -101,7 +101,7 @@ class Knock:
         return row[0]
 
     def rows(self, person: Person, columns: str = "state") -> list[Any]:
-        """The outbox's rows for somebody, the oldest first; tuples where several columns are asked for."""
+        """The outbox's rows for somebody, the oldest first; tuples if there are several columns."""
         query = f"SELECT {columns} FROM notifications JOIN users ON users.id = user_id WHERE username = %s ORDER BY 1"
         if columns == "state":
             query = query.replace("ORDER BY 1", "ORDER BY notifications.id")
@@ -109,11 +109,11 @@ class Knock:
         return [row[0] if len(row) == 1 else row for row in found]
 
     def hurry(self) -> None:
-        """Whatever waits is due now."""
+        """Make everything that waits due now."""
         self.postgres.execute("UPDATE notifications SET due_at = now() WHERE state IN ('pending', 'sending')")
 
     def settled(self, person: Person, patience: float = PATIENCE) -> list[str]:
-        """The states of somebody's rows, once nothing of them is to be done any more."""
+        """The states of somebody's rows, once all of them are final."""
         eventually(lambda: self.rows(person) and not {"pending", "sending"} & set(self.rows(person)), patience)
         return self.rows(person)
 
@@ -139,7 +139,7 @@ def programs(environ: dict[str, str]) -> Iterator[Knock]:
 
 @pytest.fixture
 def knock(programs: Knock, clean: None, postgres: psycopg.Connection) -> Knock:
-    """All of Knock with nobody in it, and a Telegram that does what it is asked."""
+    """All of Knock with nobody in it, and a Telegram that obeys."""
     programs.postgres = postgres
     programs.worker.start()
     programs.bot.start()
