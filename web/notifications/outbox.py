@@ -28,7 +28,7 @@ from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from web.data.models import Notification, User
+from web.data.models import OPEN_STATES, Notification, NotificationState, User
 from web.live.presence import Presence
 from web.notifications import rules
 from web.notifications.rules import MOMENT, TRIES, Occasion, Wait, has_card, is_due
@@ -90,7 +90,7 @@ async def forget_old(db: AsyncSession, limit: int = 1000) -> int:
     same = (later.user_id == Notification.user_id) & (later.conversation_id == Notification.conversation_id)
     has_later_card = exists().where(same, later.id > Notification.id, later.card_id.is_not(None))
     old = select(Notification.id).where(
-        Notification.state.in_(("sent", "cancelled", "failed")),
+        Notification.state.not_in(OPEN_STATES),
         Notification.due_at < func.now() - KEPT,
         Notification.card_id.is_(None) | has_later_card,
     )
@@ -114,7 +114,7 @@ async def postpone(db: AsyncSession, notification_id: int, why: str) -> None:
 async def cancel(db: AsyncSession, notification_id: int, why: str) -> None:
     """Nobody wants it any longer. The caller commits."""
     mine = (Notification.id == notification_id) & is_due()
-    await db.execute(update(Notification).where(mine).values(state="cancelled", problem=why))
+    await db.execute(update(Notification).where(mine).values(state=NotificationState.CANCELLED, problem=why))
 
 
 async def claim(db: AsyncSession, notification_id: int, presence: Presence) -> Claim | None:
@@ -130,7 +130,12 @@ async def claim(db: AsyncSession, notification_id: int, presence: Presence) -> C
         row.state, row.problem = objection.state, objection.why
     if objection is not None or chat_id is None:
         return None
-    row.state, row.due_at, row.attempts, row.problem = "sending", occasion.now + LEASE, row.attempts + 1, None
+    row.state, row.due_at, row.attempts, row.problem = (
+        NotificationState.SENDING,
+        occasion.now + LEASE,
+        row.attempts + 1,
+        None,
+    )
     return _claim(occasion, chat_id)
 
 
@@ -138,12 +143,12 @@ async def mark_sent(db: AsyncSession, claim: Claim, card_id: int) -> Sequence[in
     """Telegram was told, on this card. Returns the ids of older ones, to be taken away. The caller commits."""
     rang = card_id != claim.card_id
     values = {
-        "state": "sent",
+        "state": NotificationState.SENT,
         "card_id": card_id,
         "card_at": func.now() if rang else claim.card_at,
         "first_seq": claim.first_seq,
         "last_seq": claim.last_seq,
-        "told_at": func.now(),
+        "sent_at": func.now(),
         "problem": None,
     }
     await db.execute(update(Notification).where(_is_held(claim)).values(values))
@@ -167,7 +172,7 @@ async def refused(db: AsyncSession, claim: Claim, error: TelegramError) -> None:
         # A pause that Telegram asks for is none of the row's tries.
         values |= {"due_at": func.now() + timedelta(seconds=error.retry_after), "attempts": claim.attempts - 1}
     elif error.permanent or claim.attempts >= TRIES:
-        values |= {"state": "failed"}
+        values |= {"state": NotificationState.FAILED}
     else:
         values |= {"due_at": func.now() + timedelta(seconds=BACKOFF[claim.attempts - 1])}
     await db.execute(update(Notification).where(_is_held(claim)).values(values))
@@ -200,4 +205,8 @@ def _claim(at: Occasion, chat_id: int) -> Claim:
 
 def _is_held(claim: Claim) -> ColumnElement[bool]:
     """Whether the row is still this claim's: its lease may have ended, and another worker have taken it over."""
-    return (Notification.id == claim.id) & (Notification.state == "sending") & (Notification.due_at == claim.lease)
+    return (
+        (Notification.id == claim.id)
+        & (Notification.state == NotificationState.SENDING)
+        & (Notification.due_at == claim.lease)
+    )

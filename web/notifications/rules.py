@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from web.data.models import Conversation, Message, Notification, Participant, User
+from web.data.models import OPEN_STATES, Conversation, Message, Notification, NotificationState, Participant, User
 from web.live.presence import Presence
 
 WANTS_NOTIFICATIONS = "telegram_chat_id IS NOT NULL AND (token = 0 OR notify_when_away)"
@@ -65,13 +65,13 @@ class Wait:
 
 @dataclass(frozen=True)
 class End:
-    state: str
+    state: NotificationState
     why: str
 
 
 def is_due() -> ColumnElement[bool]:
     """The condition that a row's turn has come and it is not done with."""
-    return Notification.state.in_(("pending", "sending")) & (Notification.due_at <= func.now())
+    return Notification.state.in_(OPEN_STATES) & (Notification.due_at <= func.now())
 
 
 def has_card(user_id: int, conversation_id: int) -> ColumnElement[bool]:
@@ -122,13 +122,13 @@ def objection(occasion: Occasion) -> Wait | End | None:
 def _unwanted(at: Occasion) -> Wait | End | None:
     """Why the user would not like to be told, or not yet."""
     if at.user.telegram_chat_id is None:
-        return End("cancelled", "no Telegram account is linked")
+        return End(NotificationState.CANCELLED, "no Telegram account is linked")
     if not at.newest:
-        return End("cancelled", "read before it was told")
+        return End(NotificationState.CANCELLED, "read before it was told")
     if at.card and at.newest[-1].seq <= (at.card.last_seq or 0):
-        return End("cancelled", "told already")
+        return End(NotificationState.CANCELLED, "told already")
     if at.user.token == 1 and not at.user.notify_when_away:
-        return End("cancelled", "logged in before it was told")
+        return End(NotificationState.CANCELLED, "logged in before it was told")
     if at.user.token == 1 and at.presence.live_for > 0:
         return Wait(at.now + timedelta(seconds=at.presence.live_for) + MOMENT, "the user is not away")
     if at.presence.in_view:
@@ -139,13 +139,13 @@ def _unwanted(at: Occasion) -> Wait | End | None:
 def _untimely(at: Occasion) -> Wait | End | None:
     """Why this is not the moment to speak to Telegram."""
     if at.row.attempts >= TRIES:
-        return End("failed", "its worker died at every try")
+        return End(NotificationState.FAILED, "its worker died at every try")
     if at.user.telegram_not_before and at.user.telegram_not_before > at.now:
         return Wait(at.user.telegram_not_before, "Telegram asked for a pause")
     if at.earlier_is_sending:
         return Wait(at.now + MOMENT, "an earlier one of the conversation is being told of")
-    if at.card and at.card.told_at and at.card.told_at + PACE > at.now:
-        return Wait(at.card.told_at + PACE, "the card was changed a moment ago")
+    if at.card and at.card.sent_at and at.card.sent_at + PACE > at.now:
+        return Wait(at.card.sent_at + PACE, "the card was changed a moment ago")
     return None
 
 
@@ -164,7 +164,7 @@ async def _other(db: AsyncSession, conversation: Conversation, user_id: int) -> 
 
 async def _card(db: AsyncSession, row: Notification, read_seq: int) -> Notification | None:
     query = select(Notification).where(has_card(row.user_id, row.conversation_id))
-    query = query.where(Notification.state == "sent").order_by(Notification.id.desc()).limit(1)
+    query = query.where(Notification.state == NotificationState.SENT).order_by(Notification.id.desc()).limit(1)
     card = (await db.scalars(query)).one_or_none()
     return card if card and (card.last_seq or 0) > read_seq else None
 
@@ -183,5 +183,5 @@ async def _unread(db: AsyncSession, row: Notification, first_seq: int, read_seq:
 async def _another_is_sending(db: AsyncSession, row: Notification) -> bool:
     other = aliased(Notification)
     same = (other.user_id == row.user_id) & (other.conversation_id == row.conversation_id)
-    query = select(other.id).where(same, other.state == "sending", other.id != row.id)
+    query = select(other.id).where(same, other.state == NotificationState.SENDING, other.id != row.id)
     return await db.scalar(query) is not None
