@@ -94,6 +94,12 @@ class FakeTelegram:
         self.updates.append({"update_id": self.last_update_id, "message": message})
         return self.last_update_id
 
+    def forget(self) -> None:
+        """Forget the calls, the orders and the cards."""
+        self.calls.clear()
+        self.orders.clear()
+        self.cards.clear()
+
     def order(self, answer: dict[str, Any], **which: Any) -> None:
         self.orders.append(Order(answer, **which))
 

@@ -88,7 +88,7 @@ class Knock:
         query = f"UPDATE users SET {changes} WHERE username = %s"
         self.postgres.execute(query.encode(), [*columns.values(), person.username])
 
-    def told(self, chat_id: int) -> str:
+    def card(self, chat_id: int) -> str:
         """The one card that the chat shows, once there is one."""
         eventually(lambda: self.telegram.shown(chat_id), PATIENCE)
         (card,) = self.telegram.shown(chat_id)
@@ -119,6 +119,19 @@ class Knock:
 
 
 @pytest.fixture(scope="session")
+def shared_fake() -> Iterator[FakeTelegram]:
+    with bot_api.running() as fake:
+        yield fake
+
+
+@pytest.fixture
+def fake(shared_fake: FakeTelegram) -> FakeTelegram:
+    """A Bot API for callers in this process, which nobody has called yet."""
+    shared_fake.forget()
+    return shared_fake
+
+
+@pytest.fixture(scope="session")
 def programs(environ: dict[str, str]) -> Iterator[Knock]:
     with ExitStack() as stack:
         telegram = stack.enter_context(bot_api.running())
@@ -143,6 +156,5 @@ def knock(programs: Knock, clean: None, postgres: psycopg.Connection) -> Knock:
     programs.postgres = postgres
     programs.worker.start()
     programs.bot.start()
-    programs.telegram.orders.clear()
-    programs.telegram.calls.clear()
+    programs.telegram.forget()
     return programs
