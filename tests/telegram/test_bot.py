@@ -50,7 +50,7 @@ def test_start_with_a_code_links_at_once_and_once(knock: Knock) -> None:
     assert knock.user(bob, "telegram_chat_id") == 501
 
 
-def test_a_username_links_nothing_and_the_answer_is_the_same_whoever_has_it(knock: Knock) -> None:
+def test_a_username_links_nothing_and_the_answer_does_not_depend_on_who_has_it(knock: Knock) -> None:
     bob = knock.person("bob")
 
     known = write(knock, 503, "/start", "BOB")
@@ -160,7 +160,7 @@ def test_of_two_bots_one_listens_and_the_other_takes_over(knock: Knock) -> None:
         other.stop()
 
 
-def test_it_waits_for_a_lost_postgresql(knock: Knock, postgres: psycopg.Connection) -> None:
+def test_it_goes_on_when_postgresql_is_back(knock: Knock, postgres: psycopg.Connection) -> None:
     write(knock, 542, "hello")
 
     postgres.execute(
@@ -171,14 +171,14 @@ def test_it_waits_for_a_lost_postgresql(knock: Knock, postgres: psycopg.Connecti
     write(knock, 543, "hello")
 
 
-def test_an_update_that_cannot_be_handled_is_left_out(knock: Knock) -> None:
+def test_an_update_that_cannot_be_handled_is_skipped(knock: Knock) -> None:
     knock.telegram.write(544, "/start", first_name="not what PostgreSQL takes: \0")
 
     write(knock, 545, "hello")
 
 
 @pytest.mark.parametrize("busy", [False, True])
-def test_it_ends_soon_when_it_is_told_to(knock: Knock, busy: bool) -> None:
+def test_it_ends_soon_on_sigterm(knock: Knock, busy: bool) -> None:
     write(knock, 546, "hello")
     if busy:
         for number in range(100):
@@ -186,7 +186,7 @@ def test_it_ends_soon_when_it_is_told_to(knock: Knock, busy: bool) -> None:
     started = time.monotonic()
 
     assert knock.bot.stop() == 0
-    assert time.monotonic() - started < 10  # and not the 25 s of a question for updates
+    assert time.monotonic() - started < 10  # a poll takes 25
 
 
 def test_without_a_token_it_says_so_once_and_ends_well(

@@ -61,8 +61,8 @@ def test_a_call_that_hangs_is_over_in_ten_seconds_and_holds_up_nobody_else(knock
         ({"status": 401, "description": "Unauthorized"}, False, None, "Unauthorized"),
         ({"status": 500, "description": "Internal Server Error"}, False, None, "Internal Server Error"),
         ({"status": 503, "description": None}, False, None, "Telegram"),
-        ({"html": 502}, False, None, "not one of the Bot API's"),
-        ({"html": 403}, False, None, "not one of the Bot API's"),
+        ({"html": 502}, False, None, "answer was not valid"),
+        ({"html": 403}, False, None, "answer was not valid"),
     ],
 )
 def test_every_failure_is_one_exception(
