@@ -82,12 +82,11 @@ class Scene:
 
     def run(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
         """Run it in a transaction of its own."""
+        return self.runner.run(self.transaction(work))
 
-        async def transaction() -> T:
-            async with database.database(self.engine).begin() as db:
-                return await work(db)
-
-        return self.runner.run(transaction())
+    async def transaction(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
+        async with database.database(self.engine).begin() as db:
+            return await work(db)
 
     def claim(self, notification_id: int, presence: Presence = presence.AWAY) -> Claim | None:
         return self.run(lambda db: outbox.claim(db, notification_id, presence))

@@ -1,12 +1,15 @@
 """The outbox on PostgreSQL: who gets a row, what a claim reads, and what becomes of the row."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from tests.notifications.scene import Scene
-from web.live.presence import Presence
+from web.live.presence import AWAY, Presence
 from web.notifications import outbox
+from web.notifications.outbox import Claim
 from web.notifications.rules import Unread
 from web.telegram.errors import TelegramError
 
@@ -104,6 +107,32 @@ def test_what_was_read_removed_or_written_by_oneself_is_not_on_the_card(scene: S
     )
 
     assert scene.claimed(notification).messages == [Unread(3, "alice", "unread", 0)]
+
+
+def test_a_claim_waits_for_a_message_whose_commit_is_late(scene: Scene) -> None:
+    """Its writer found a row waiting and added none, so that row must not be sent without it."""
+    (notification,) = scene.write("the first")
+
+    async def commit_once_the_claim_waits() -> Claim | None:
+        async with scene.engine.begin() as late:
+            await late.execute(text("UPDATE conversations SET version = version + 1, last_seq = 2"))
+            await late.execute(
+                text(
+                    "INSERT INTO messages (conversation_id, seq, version, author_id, nonce, body, created_at)"
+                    " SELECT conversation_id, 2, 2, author_id, 'late', 'the late one', now() FROM messages"
+                )
+            )
+            claiming = asyncio.create_task(scene.transaction(lambda db: outbox.claim(db, notification, AWAY)))
+            async with asyncio.timeout(10):
+                while not scene.value("SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+                    assert not claiming.done()
+                    await asyncio.sleep(0.01)
+        return await claiming
+
+    claim = scene.runner.run(commit_once_the_claim_waits())
+
+    assert claim is not None
+    assert [message.body for message in claim.messages] == ["the first", "the late one"]
 
 
 @pytest.mark.parametrize(

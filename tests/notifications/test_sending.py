@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import redis
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.notifications.scene import Scene
@@ -248,31 +247,3 @@ def test_with_a_tab_in_view_it_waits(office: Office, valkey: redis.Redis) -> Non
     office.scene.later(30)
     office.send(notification)
     assert office.scene.row(notification) == "sent"
-
-
-def test_a_message_whose_commit_is_late_is_sent_too(office: Office) -> None:
-    """It found a row waiting and added none, so the row must not be sent without it."""
-    scene = office.scene
-    (notification,) = scene.write("the first")
-    waiting = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-
-    async def commit_once_the_sender_waits() -> None:
-        async with postgres.database(scene.engine).begin() as late:
-            await late.execute(text("UPDATE conversations SET version = version + 1, last_seq = 2"))
-            await late.execute(
-                text(
-                    "INSERT INTO messages (conversation_id, seq, version, author_id, nonce, body, created_at)"
-                    " SELECT conversation_id, 2, 2, author_id, 'late', 'the late one', now() FROM messages"
-                )
-            )
-            sending = asyncio.create_task(office.sender.send(notification))
-            async with asyncio.timeout(10):
-                while not scene.value(waiting):  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
-            assert office.methods() == []
-        await sending
-
-    office.run(commit_once_the_sender_waits())
-
-    assert scene.row(notification) == "sent"
-    assert "the first\n\nthe late one" in office.shown()[0]

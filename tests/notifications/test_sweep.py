@@ -29,15 +29,15 @@ def test_a_row_is_swept_once_in_ten_seconds_and_when_it_is_due_anew(
 ) -> None:
     (notification,) = scene.write("hello")
 
-    assert with_redis(scene, environ, sweep.lost) == [notification]
-    assert with_redis(scene, environ, sweep.lost) == []
+    assert with_redis(scene, environ, sweep.unswept) == [notification]
+    assert with_redis(scene, environ, sweep.unswept) == []
     (mark,) = valkey.keys("swept:*")
     assert 9 <= valkey.ttl(mark) <= 10
 
     scene.later(1)
-    assert with_redis(scene, environ, sweep.lost) == [notification]
+    assert with_redis(scene, environ, sweep.unswept) == [notification]
     valkey.flushall()
-    assert with_redis(scene, environ, sweep.lost) == [notification]
+    assert with_redis(scene, environ, sweep.unswept) == [notification]
 
 
 def test_it_enqueues_what_is_due_and_forgets_what_is_old(

@@ -1,4 +1,4 @@
-"""The sweep: each second, it enqueues notifications that are due but have no task, since theirs was lost.
+"""The sweep: each second, it enqueues notifications that had to wait, or whose task was lost.
 
 Once an hour it deletes rows that were finished long ago.
 """
@@ -30,7 +30,7 @@ async def forever(db: Database, redis: Redis, enqueue: Callable[[Sequence[int]],
     tidy_at = time.monotonic()
     while True:
         try:
-            if ids := await lost(db, redis):
+            if ids := await unswept(db, redis):
                 await asyncio.to_thread(enqueue, ids)
             if time.monotonic() >= tidy_at:
                 tidy_at = time.monotonic() + TIDYING  # also after a failure: there is no hurry
@@ -47,7 +47,7 @@ async def forever(db: Database, redis: Redis, enqueue: Callable[[Sequence[int]],
         await asyncio.sleep(PERIOD)
 
 
-async def lost(db: Database, redis: Redis) -> list[int]:
+async def unswept(db: Database, redis: Redis) -> list[int]:
     """The ids of notifications that are due and that no worker has swept in the last ten seconds."""
     async with db() as connection:
         due = await outbox.due(connection)
