@@ -16,7 +16,7 @@ from tests import site as sites
 from tests.site import Person, Site
 from web.server import embedded
 
-pytest_plugins = ("tests.telegram.fixtures",)
+pytest_plugins = ("tests.telegram.fixtures", "tests.notifications.scene")
 
 TABLES = (
     "users, sessions, conversations, participants, messages, notifications,"

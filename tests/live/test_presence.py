@@ -1,4 +1,4 @@
-"""Presence: leases that say who has a live tab, and who is looking at it."""
+"""Presence: leases that say who has a live tab, and who has one in view."""
 
 import asyncio
 import time
@@ -13,30 +13,30 @@ from web.live import presence
 from web.live.presence import Presence
 
 
-def ask(environ: dict[str, str], question: Callable[[Redis], Awaitable[Presence]]) -> Presence:
-    async def asking() -> Presence:
+def run(environ: dict[str, str], steps: Callable[[Redis], Awaitable[Presence]]) -> Presence:
+    async def connected() -> Presence:
         async with Redis.from_url(environ["REDIS_URL"], decode_responses=True) as redis:
-            return await question(redis)
+            return await steps(redis)
 
-    return asyncio.run(asking())
+    return asyncio.run(connected())
 
 
 def test_nobody_is_there_at_first(environ: dict[str, str]) -> None:
-    assert ask(environ, lambda redis: presence.look(redis, 1)) == Presence(in_view=False, live_for=0)
+    assert run(environ, lambda redis: presence.look(redis, 1)) == Presence(in_view=False, live_for=0)
 
 
-def test_a_tab_is_live_for_two_minutes_after_its_last_word(environ: dict[str, str]) -> None:
+def test_a_tab_is_live_for_two_minutes_after_it_closed(environ: dict[str, str]) -> None:
     async def steps(redis: Redis) -> Presence:
         await presence.refresh(redis, "one", {1: False})
         return await presence.look(redis, 1)
 
-    found = ask(environ, steps)
+    found = run(environ, steps)
 
     assert not found.in_view
     assert 119 < found.live_for <= 120
 
 
-def test_one_process_says_nothing_about_the_tabs_of_another(environ: dict[str, str]) -> None:
+def test_one_process_does_not_affect_the_tabs_of_another(environ: dict[str, str]) -> None:
     async def steps(redis: Redis) -> Presence:
         await presence.refresh(redis, "one", {1: True, 2: True})
         await presence.refresh(redis, "two", {1: True})
@@ -44,10 +44,10 @@ def test_one_process_says_nothing_about_the_tabs_of_another(environ: dict[str, s
         assert not (await presence.look(redis, 2)).in_view
         return await presence.look(redis, 1)
 
-    assert ask(environ, steps).in_view
+    assert run(environ, steps).in_view
 
 
-def test_the_word_of_a_killed_process_ends_by_itself(
+def test_the_lease_of_a_killed_process_ends_by_itself(
     environ: dict[str, str], valkey: redis_sync.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def steps(redis: Redis) -> Presence:
@@ -58,7 +58,7 @@ def test_the_word_of_a_killed_process_ends_by_itself(
         monkeypatch.setattr(time, "time", lambda: now + presence.VIEW_SECONDS + 1)
         return await presence.look(redis, 1)
 
-    assert not ask(environ, steps).in_view
+    assert not run(environ, steps).in_view
     assert 0 < int(valkey.ttl("view:1")) <= presence.VIEW_SECONDS
 
 
@@ -68,10 +68,10 @@ def test_a_tab_of_the_site_is_live_while_it_is_open(environ: dict[str, str], ali
         return await presence.look(redis, int(key.removeprefix("live:")))
 
     with alice.socket() as tab:
-        eventually(lambda: ask(environ, everybody).live_for > 0)
-        assert not ask(environ, everybody).in_view
+        eventually(lambda: run(environ, everybody).live_for > 0)
+        assert not run(environ, everybody).in_view
         tab.send(action="view", visible="true")
-        eventually(lambda: ask(environ, everybody).in_view)
+        eventually(lambda: run(environ, everybody).in_view)
 
-    eventually(lambda: not ask(environ, everybody).in_view)
-    assert ask(environ, everybody).live_for > 0
+    eventually(lambda: not run(environ, everybody).in_view)
+    assert run(environ, everybody).live_for > 0

@@ -1,6 +1,6 @@
 """A small Bot API server at the wire: the methods that Knock calls, failures on order, and a record of every call.
 
-In tests: `with bot_api.running() as telegram:`. As a process: `python -m tests.telegram.bot_api PORT`, ruled through
+In tests: `with bot_api.running() as telegram:`. As a process: `python -m tests.telegram.bot_api PORT`, controlled by
 
 - `GET /calls?method=sendMessage`: the calls so far, each with its method, parameters, time and answer;
 - `POST /updates`: a JSON list of messages for the bot, `{"chat_id": 7, "text": "/start", "first_name": "Alice"}`;
@@ -40,12 +40,12 @@ class Call:
     at: float
     """Seconds since 1970."""
     status: int = 0
-    """What it was answered with; 0 while it was not."""
+    """Of the answer; 0 until then."""
 
 
 @dataclass
 class Order:
-    """How to answer instead of doing it."""
+    """How to answer a call instead of doing it."""
 
     answer: dict[str, Any]
     method: str | None = None
@@ -59,7 +59,7 @@ class Order:
 
 @dataclass
 class FakeTelegram:
-    """What the Bot API knows: the cards of each chat, the updates that nobody confirmed, the orders."""
+    """The state of the Bot API: the cards of each chat, the updates that are not confirmed yet, the orders."""
 
     url: str = ""
     calls: list[Call] = field(default_factory=list)
@@ -73,7 +73,7 @@ class FakeTelegram:
     """How often one bot's poll was ended by another's."""
 
     def called(self, *methods: str, chat_id: int | None = None) -> list[Call]:
-        """The calls of these methods, those to one chat if it is given; without a name all that speak to a chat."""
+        """The calls of these methods (by default, those that show something), to one chat or to all."""
         methods = methods or ("sendMessage", "editMessageText", "deleteMessage")
         return [call for call in self.calls if call.method in methods and chat_id in (None, call.chat_id)]
 
@@ -93,6 +93,12 @@ class FakeTelegram:
         }
         self.updates.append({"update_id": self.last_update_id, "message": message})
         return self.last_update_id
+
+    def forget(self) -> None:
+        """Forget the calls, the orders and the cards."""
+        self.calls.clear()
+        self.orders.clear()
+        self.cards.clear()
 
     def order(self, answer: dict[str, Any], **which: Any) -> None:
         self.orders.append(Order(answer, **which))
@@ -217,7 +223,7 @@ async def _ordered(answer: dict[str, Any]) -> Response:
 
 @contextmanager
 def running(port: int = 0) -> Iterator[FakeTelegram]:
-    """The server in a thread of this process, at `url`; on a port of the system's choice unless one is given."""
+    """The server in a thread of this process, at `url`; on any free port unless one is given."""
     fake = FakeTelegram()
     with socket.create_server(("127.0.0.1", port)) as listening:
         fake.url = f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""A site with Telegram: the worker and the bot as processes of their own, with a Bot API server of ours."""
+"""A site with Telegram: the worker and the bot as processes of their own, and a fake Bot API."""
 
 import os
 import signal
@@ -20,14 +20,14 @@ from tests.telegram.bot_api import FakeTelegram
 
 SITE_URL = "https://knock.example"
 PATIENCE = 30.0
-"""Seconds to wait for the worker or the bot, which may still be starting: importing aiogram takes five."""
+"""Seconds to wait for the worker or the bot, which may be starting: importing aiogram alone takes five."""
 WORKER = ("-m", "dramatiq", "web.tasks", "--processes", "1", "--threads", "8")
 BOT = ("-m", "web.telegram.bot")
 
 
 @dataclass
 class Program:
-    """A process of ours and its children."""
+    """A process and its children."""
 
     arguments: tuple[str, ...]
     environ: Mapping[str, str]
@@ -41,13 +41,13 @@ class Program:
             )
 
     def kill(self) -> None:
-        """End it as a power failure would."""
+        """As if the machine lost its power."""
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
 
     def stop(self) -> int:
-        """Ask it to end, and wait until it has. Returns its exit code."""
+        """Terminate it and wait. Returns its exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(20)
@@ -88,8 +88,8 @@ class Knock:
         query = f"UPDATE users SET {changes} WHERE username = %s"
         self.postgres.execute(query.encode(), [*columns.values(), person.username])
 
-    def told(self, chat_id: int) -> str:
-        """The only card of the chat, once it is there."""
+    def card(self, chat_id: int) -> str:
+        """The one card that the chat shows, once there is one."""
         eventually(lambda: self.telegram.shown(chat_id), PATIENCE)
         (card,) = self.telegram.shown(chat_id)
         return card
@@ -101,7 +101,7 @@ class Knock:
         return row[0]
 
     def rows(self, person: Person, columns: str = "state") -> list[Any]:
-        """The outbox's rows for somebody, the oldest first; tuples if there are several columns."""
+        """Somebody's rows of the outbox, the oldest first; tuples if there are several columns."""
         query = f"SELECT {columns} FROM notifications JOIN users ON users.id = user_id WHERE username = %s ORDER BY 1"
         if columns == "state":
             query = query.replace("ORDER BY 1", "ORDER BY notifications.id")
@@ -109,13 +109,26 @@ class Knock:
         return [row[0] if len(row) == 1 else row for row in found]
 
     def hurry(self) -> None:
-        """Make everything that waits due now."""
+        """Make everything due now that is pending or being sent."""
         self.postgres.execute("UPDATE notifications SET due_at = now() WHERE state IN ('pending', 'sending')")
 
     def settled(self, person: Person, patience: float = PATIENCE) -> list[str]:
         """The states of somebody's rows, once all of them are final."""
         eventually(lambda: self.rows(person) and not {"pending", "sending"} & set(self.rows(person)), patience)
         return self.rows(person)
+
+
+@pytest.fixture(scope="session")
+def shared_fake() -> Iterator[FakeTelegram]:
+    with bot_api.running() as fake:
+        yield fake
+
+
+@pytest.fixture
+def fake(shared_fake: FakeTelegram) -> FakeTelegram:
+    """A Bot API for callers in this process, which nobody has called yet."""
+    shared_fake.forget()
+    return shared_fake
 
 
 @pytest.fixture(scope="session")
@@ -139,10 +152,9 @@ def programs(environ: dict[str, str]) -> Iterator[Knock]:
 
 @pytest.fixture
 def knock(programs: Knock, clean: None, postgres: psycopg.Connection) -> Knock:
-    """All of Knock with nobody in it, and a Telegram that obeys."""
+    """All of Knock with nobody in it, and a Telegram that has no orders."""
     programs.postgres = postgres
     programs.worker.start()
     programs.bot.start()
-    programs.telegram.orders.clear()
-    programs.telegram.calls.clear()
+    programs.telegram.forget()
     return programs

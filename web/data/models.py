@@ -1,6 +1,8 @@
 """The tables. `docs/architecture.md` explains the words; the rules are in the modules that keep them."""
 
+from collections.abc import Iterable
 from datetime import datetime
+from enum import StrEnum
 
 from sqlalchemy import (
     BigInteger,
@@ -127,32 +129,48 @@ class Message(Base):
     removed_at: Mapped[datetime | None] = mapped_column(Moment)
 
 
-class Notification(Base):
-    """One row of the outbox: tell this user, on Telegram, of this conversation, and what became of it.
+class NotificationState(StrEnum):
+    """What became of a notification. It is due at `due_at` while it is pending or sending."""
 
-    `state` goes from `pending` (due at `due_at`) through `sending` (claimed until `due_at`, in case its worker dies, or
-    to be tried again then) to `sent`, `cancelled` (no longer wanted) or `failed`.
-    """
+    PENDING = "pending"
+    """Nobody has tried to send it yet."""
+    SENDING = "sending"
+    """Claimed until `due_at`, in case its worker dies, or to be tried again then."""
+    SENT = "sent"
+    CANCELLED = "cancelled"
+    """No longer wanted."""
+    FAILED = "failed"
+
+
+OPEN_STATES = (NotificationState.PENDING, NotificationState.SENDING)
+
+
+def _state_in(states: Iterable[NotificationState]) -> str:
+    return "state IN ({})".format(", ".join(f"'{state}'" for state in states))
+
+
+class Notification(Base):
+    """One row of the outbox: notify this user, on Telegram, of this conversation, and what became of it."""
 
     __tablename__ = "notifications"
     __table_args__ = (
-        CheckConstraint("state IN ('pending', 'sending', 'sent', 'cancelled', 'failed')", name="state"),
-        # A burst is one row: while it waits, the messages that follow need no row of their own.
+        CheckConstraint(_state_in(NotificationState), name="state"),
+        # A burst is one row: while it is pending, the messages that follow need no row of their own.
         Index(
             "uq_notifications_pending",
             "user_id",
             "conversation_id",
             unique=True,
-            postgresql_where=text("state = 'pending'"),
+            postgresql_where=text(f"state = '{NotificationState.PENDING}'"),
         ),
-        Index("ix_notifications_due", "due_at", postgresql_where=text("state IN ('pending', 'sending')")),
-        # One card at a time: a row that is being told of keeps the next one of its conversation waiting.
+        Index("ix_notifications_due", "due_at", postgresql_where=text(_state_in(OPEN_STATES))),
+        # One card at a time: while a row is being sent, the next one of its conversation waits.
         Index(
             "uq_notifications_sending",
             "user_id",
             "conversation_id",
             unique=True,
-            postgresql_where=text("state = 'sending'"),
+            postgresql_where=text(f"state = '{NotificationState.SENDING}'"),
         ),
         Index(
             "ix_notifications_card",
@@ -166,13 +184,13 @@ class Notification(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"))
-    state: Mapped[str] = mapped_column(Text, server_default="pending")
+    state: Mapped[str] = mapped_column(Text, server_default=NotificationState.PENDING)
     first_seq: Mapped[int] = mapped_column(BigInteger)
-    """The first message that it tells of."""
+    """The first message that it is about."""
     last_seq: Mapped[int | None] = mapped_column(BigInteger)
-    """The last message that Telegram was told of; None until it was."""
+    """The last message on the card that was sent; None before that."""
     card_id: Mapped[int | None] = mapped_column(BigInteger)
-    """Telegram's id of the message that shows it; None once that is gone."""
+    """Telegram's id of the message that shows it; None once that was deleted."""
     card_at: Mapped[datetime | None] = mapped_column(Moment)
     """When that card rang; an edit does not ring."""
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
@@ -180,11 +198,11 @@ class Notification(Base):
     """Why it waits, was cancelled or failed, in words for the operator."""
     created_at: Mapped[datetime] = mapped_column(Moment, server_default=func.now())
     due_at: Mapped[datetime] = mapped_column(Moment, server_default=func.now())
-    told_at: Mapped[datetime | None] = mapped_column(Moment)
+    sent_at: Mapped[datetime | None] = mapped_column("told_at", Moment)
 
 
 class TelegramCode(Base):
-    """A link code of the settings page; the row is found by the code's SHA-256, and goes when it is used."""
+    """A link code of the settings page, found by the code's SHA-256; using it deletes the row."""
 
     __tablename__ = "telegram_codes"
 
@@ -194,9 +212,9 @@ class TelegramCode(Base):
 
 
 class TelegramRequest(Base):
-    """A Telegram account that said `/start`: asked for a username, and, once it typed one, waiting for that user's yes.
+    """A Telegram account that sent `/start`: first the bot waits for a username, then for that user's consent.
 
-    `user_id` is None until a username was typed, and where nobody has that name.
+    `user_id` is None until a username was typed, and if nobody has that name.
     """
 
     __tablename__ = "telegram_requests"
@@ -205,7 +223,7 @@ class TelegramRequest(Base):
     telegram_name: Mapped[str] = mapped_column(Text)
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     asked: Mapped[bool] = mapped_column(server_default=text("true"))
-    """Whether the bot waits for a username from this chat."""
+    """Whether the bot waits for this chat to type a username."""
     created_at: Mapped[datetime] = mapped_column(Moment, server_default=func.now())
 
 

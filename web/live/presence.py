@@ -1,8 +1,8 @@
-"""Presence: who has a live tab now, and who is looking at it, as leases in Redis that expire by themselves.
+"""Presence: who has a live tab now, and who has one in view, as leases in Redis that expire by themselves.
 
-`live:{user}` exists while a tab of theirs was live within the last two minutes. `view:{user}` is a sorted set of the
-processes that hold a tab of theirs in view, each with the moment at which its word ends, so that one process closing
-its last tab says nothing about the tabs of another, and a process that was killed is believed for a minute at most.
+`live:{user}` exists for two minutes after the user last had a live tab. `view:{user}` is a sorted set of the processes
+that hold a tab of theirs in view, each with the time at which its lease ends. So a process that closes its last tab
+does not affect the tabs of another one, and a process that was killed counts for a minute at most.
 """
 
 import time
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 
 LIVE_SECONDS = 120
-"""For so long after their last live tab somebody is not away."""
+"""How long after their last live tab a user does not count as away."""
 VIEW_SECONDS = 60
 REFRESH_SECONDS = 30
 
@@ -21,14 +21,14 @@ REFRESH_SECONDS = 30
 class Presence:
     in_view: bool
     live_for: float
-    """Seconds until they count as away; 0 where they do already."""
+    """Seconds until the user counts as away; 0 if they already do."""
 
 
 AWAY = Presence(in_view=False, live_for=0.0)
 
 
-# KEYS: each user's two. ARGV: the process, when its word ends, LIVE_SECONDS, VIEW_SECONDS, then whether each user
-# looks. One call, since a crowd comes and goes at once.
+# KEYS: two for each user. ARGV: the process, when its lease ends, LIVE_SECONDS, VIEW_SECONDS, then for each user
+# whether a tab is in view. One call for all users, since a restart moves thousands of them at once.
 REFRESH = """
 for at = 1, #KEYS, 2 do
     redis.call('SET', KEYS[at], 1, 'EX', ARGV[3])
@@ -43,19 +43,19 @@ end
 
 
 async def refresh(redis: Redis, process_id: str, viewing: Mapping[int, bool]) -> None:
-    """Each of these users had a tab at this process a moment ago; `viewing` says whether one of them is in view.
+    """Renew the leases of users who have a tab at this process; `viewing` says whether one of their tabs is in view.
 
-    To be said again every REFRESH_SECONDS, and at once when that changes or their last tab closes: their two minutes
-    begin then. Raises RedisError while Redis is away; the leases then end by themselves.
+    To be called every REFRESH_SECONDS, and at once when a value changes or a user's last tab closes, since their two
+    minutes begin then. Raises RedisError while Redis is away; the leases then end by themselves.
     """
     keys = [key for user_id in viewing for key in (_live(user_id), _view(user_id))]
     ends = time.time() + VIEW_SECONDS
-    looks = map(int, viewing.values())
-    await redis.eval(REFRESH, len(keys), *keys, process_id, ends, LIVE_SECONDS, VIEW_SECONDS, *looks)
+    in_view = map(int, viewing.values())
+    await redis.eval(REFRESH, len(keys), *keys, process_id, ends, LIVE_SECONDS, VIEW_SECONDS, *in_view)
 
 
 async def look(redis: Redis, user_id: int) -> Presence:
-    """Where this user is now. Raises RedisError while Redis is away."""
+    """Raises RedisError while Redis is away."""
     async with redis.pipeline(transaction=False) as pipe:
         pipe.zcount(_view(user_id), time.time(), "+inf")
         pipe.pttl(_live(user_id))

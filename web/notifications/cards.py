@@ -1,28 +1,31 @@
 """What Telegram shows: texts in its own subset of HTML, escaped like any page."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader
 
+from web.notifications.rules import Unread
 from web.templates import TEMPLATES
 
 BODY = 300
 """Characters of a message that a card shows."""
 ROOM = 3500
-"""What the messages of a card may take up; Telegram refuses a text of more than 4,096, tags not counted."""
+"""What the messages of a card may take up. Telegram refuses a text of more than 4,096, not counting tags."""
 
 
-def knock(site_url: str, author: str, bodies: Sequence[str], earlier: int) -> str:
-    """Who wrote, the messages, and where to read them; `earlier` is how many come before `bodies`."""
-    shown = _fitting([_shortened(body) for body in bodies])
+def knock(site_url: str, chat: str, messages: Sequence[Unread]) -> str:
+    """The messages, who wrote them, and where to read them. `chat` is what their reader calls the conversation."""
+    shown = _fitting([replace(message, body=_shortened(message.body)) for message in messages])
     return _render(
         "notifications/card.html",
-        author=author,
-        bodies=shown,
-        earlier=earlier + len(bodies) - len(shown),
-        address=f"{site_url}/chat/{quote(author)}",
+        messages=shown,
+        earlier=shown[0].earlier,
+        # With two people in a chat it is called by the author's name, and the earlier messages are theirs too.
+        is_from_one=shown[0].author == chat,
+        address=f"{site_url}/chat/{quote(chat)}",
     )
 
 
@@ -35,20 +38,22 @@ def _shortened(body: str) -> str:
     return body if len(body) <= BODY else body[: BODY - 1].rstrip() + "…"
 
 
-def _fitting(bodies: Sequence[str]) -> list[str]:
-    """The newest of them that there is room for."""
-    shown: list[str] = []
+def _fitting(messages: Sequence[Unread]) -> list[Unread]:
+    """The newest messages for which there is room, at least one."""
+    shown: list[Unread] = []
     room = ROOM
-    for body in reversed(bodies):
-        room -= _length(body) + 2
+    for message in reversed(messages):
+        room -= _length(message.body) + 2
+        if shown and message.author != shown[0].author:
+            room -= _length(f"{shown[0].author} wrote:\n")
         if room < 0 and shown:
             break
-        shown.insert(0, body)
+        shown.insert(0, message)
     return shown
 
 
 def _length(text: str) -> int:
-    """As Telegram counts, in UTF-16 code units: https://core.telegram.org/api/entities#entity-length"""
+    """In UTF-16 code units, as Telegram counts: https://core.telegram.org/api/entities#entity-length"""
     return len(text.encode("utf-16-le", errors="surrogatepass")) // 2
 
 

@@ -1,17 +1,18 @@
-"""Whether a notification is to be told of now: what is known at the moment, and what speaks against it.
+"""The rules: whom to notify of new messages on Telegram, of what, and when.
 
-The rules are those of `web/notifications.py`, which explains them.
+Each notification is decided on twice. The writer adds a row to the outbox for every recipient whom WANTS_NOTIFICATIONS
+picks. Once the row is due, `read` reads everything again and `objection` decides whether to send it now.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import Boolean, ColumnElement, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from web.data.models import Conversation, Message, Notification, Participant, User
+from web.data.models import OPEN_STATES, Conversation, Message, Notification, NotificationState, Participant, User
 from web.live.presence import Presence
 
 WANTS_NOTIFICATIONS = "telegram_chat_id IS NOT NULL AND (token = 0 OR notify_when_away)"
@@ -19,42 +20,79 @@ WANTS_NOTIFICATIONS = "telegram_chat_id IS NOT NULL AND (token = 0 OR notify_whe
 
 TRIES = 8
 SHOWN = 100
-"""Messages that a card shows at the most."""
+"""Messages that a card shows at most."""
 CARD_LIFE = timedelta(seconds=60)
-"""An older card is not edited: another one is sent, so that the phone rings."""
+"""An older card is not edited but replaced by a new one, so that the phone rings."""
 PACE = timedelta(seconds=3)
-"""Between two changes of a card."""
+"""Between two changes of a card: Telegram allows about 20 edits a minute in a chat."""
 LOOK_AGAIN = timedelta(seconds=30)
 MOMENT = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
-class Occasion:
-    """All that bears on telling of a row, read at one moment."""
+class Candidate:
+    """A notification that is due, and its user."""
 
-    row: Notification
-    user: User
-    author: str
-    """The username of who wrote the messages."""
-    card: Notification | None
-    """The row of the card that Telegram shows now; None where there is none, or everything on it was read."""
+    id: int
+    user_id: int
+    conversation_id: int
     first_seq: int
-    """The first message that this card tells of, or would."""
-    newest: Sequence[Message]
-    """The newest unread messages from there on, in their order."""
-    unread: int
-    """How many there are in all."""
-    earlier_is_sending: bool
-    """Whether another row of the conversation is being told of."""
-    presence: Presence
+    attempts: int
+    chat_id: int | None
+    token: int
+    is_wanted: bool
+    """What WANTS_NOTIFICATIONS says of the user now."""
+    not_before: datetime | None
+    """When the pause ends that Telegram demanded for this chat."""
+    read_seq: int
     now: datetime
-    """PostgreSQL's."""
+    """PostgreSQL's clock."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A message that Telegram shows, with something on it that the user has not read."""
+
+    card_id: int
+    card_at: datetime
+    """When it rang."""
+    sent_at: datetime
+    """When it was last sent or edited."""
+    first_seq: int
+    last_seq: int
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A message for the card."""
+
+    seq: int
+    author: str
+    body: str
+    earlier: int
+    """How many unread messages come before it."""
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """Everything that the rules look at, read at one moment."""
+
+    row: Candidate
+    chat: str
+    """What the user calls the conversation; also their address of it, /chat/{chat}."""
+    card: Card | None
+    first_seq: int
+    """The first message for the card: the row's first one, or an earlier one that is already on the card."""
+    unread: Sequence[Unread]
+    """The newest unread messages from there on, in order."""
+    earlier_is_sending: bool
+    """Whether another notification of the conversation is being sent to this user."""
+    presence: Presence
 
     @property
-    def live_card(self) -> Notification | None:
-        """The card that this would be an edit of."""
-        young = self.card is not None and self.card.card_at is not None and self.card.card_at > self.now - CARD_LIFE
-        return self.card if young else None
+    def live_card(self) -> Card | None:
+        """The card to edit; None to send a new one."""
+        return self.card if self.card and self.card.card_at > self.row.now - CARD_LIFE else None
 
 
 @dataclass(frozen=True)
@@ -65,123 +103,163 @@ class Wait:
 
 @dataclass(frozen=True)
 class End:
-    state: str
+    state: NotificationState
     why: str
 
 
 def is_due() -> ColumnElement[bool]:
-    """The condition that a row's turn has come and it is not done with."""
-    return Notification.state.in_(("pending", "sending")) & (Notification.due_at <= func.now())
+    return Notification.state.in_(OPEN_STATES) & (Notification.due_at <= func.now())
 
 
 def has_card(user_id: int, conversation_id: int) -> ColumnElement[bool]:
-    """The condition that Telegram shows a card of a row of this conversation to the user."""
+    """Whether Telegram shows this user a card for a row of this conversation."""
     same = (Notification.user_id == user_id) & (Notification.conversation_id == conversation_id)
     return same & Notification.card_id.is_not(None)
 
 
 async def read(db: AsyncSession, notification_id: int, presence: Presence) -> Occasion | None:
-    """The occasion, with the row locked until the commit; None where its turn has not come, or it is done with."""
-    conversation = await _lock_conversation(db, notification_id)
+    """The occasion, with the row locked until the commit; None if the row is not due."""
+    await _lock_conversation(db, notification_id)
+    row = await _candidate(db, notification_id)
+    if row is None:
+        return None
+    card = await _card(db, row)
+    first_seq = min(row.first_seq, card.first_seq) if card else row.first_seq
+    return Occasion(
+        row=row,
+        chat=await _chat(db, row),
+        card=card,
+        first_seq=first_seq,
+        unread=await _unread(db, row, first_seq),
+        earlier_is_sending=await _another_is_sending(db, row),
+        presence=presence,
+    )
+
+
+def objection(occasion: Occasion) -> Wait | End | None:
+    """Why not to send it now; None if nothing is against it."""
+    return _unwanted(occasion) or _untimely(occasion)
+
+
+def _unwanted(at: Occasion) -> Wait | End | None:
+    """Why the user would not want it, or not yet (promises T2 to T4)."""
+    row = at.row
+    if not row.is_wanted:
+        no_account = "no Telegram account is linked"
+        return End(NotificationState.CANCELLED, no_account if row.chat_id is None else "logged in before it was sent")
+    if not at.unread:
+        return End(NotificationState.CANCELLED, "read or removed before it was sent")
+    if at.card and at.unread[-1].seq <= at.card.last_seq:
+        return End(NotificationState.CANCELLED, "sent already")
+    if row.token == 1 and at.presence.live_for > 0:
+        return Wait(row.now + timedelta(seconds=at.presence.live_for) + MOMENT, "the user is not away")
+    if at.presence.in_view:
+        return Wait(row.now + LOOK_AGAIN, "a tab is in view")
+    return None
+
+
+def _untimely(at: Occasion) -> Wait | End | None:
+    """Why not to call Telegram at this moment (promises N2 and N3)."""
+    row = at.row
+    if row.attempts >= TRIES:
+        return End(NotificationState.FAILED, "its worker died at every try")
+    if row.not_before and row.not_before > row.now:
+        return Wait(row.not_before, "Telegram demanded a pause")
+    if at.earlier_is_sending:
+        return Wait(row.now + MOMENT, "an earlier one of the conversation is being sent")
+    if at.card and at.card.sent_at + PACE > row.now:
+        return Wait(at.card.sent_at + PACE, "the card was changed a moment ago")
+    return None
+
+
+async def _lock_conversation(db: AsyncSession, notification_id: int) -> None:
+    """Wait for messages that are being written, and let later ones wait for the commit.
+
+    So the claim either reads a message, or the message's writer finds the row claimed and adds another one.
+    """
+    query = select(Conversation.id).join(Notification, Notification.conversation_id == Conversation.id)
+    await db.execute(query.where(Notification.id == notification_id).with_for_update(read=True, of=Conversation))
+
+
+async def _candidate(db: AsyncSession, notification_id: int) -> Candidate | None:
     member = (Participant.conversation_id == Notification.conversation_id) & (
         Participant.user_id == Notification.user_id
     )
     query = (
-        select(Notification, User, Participant.read_seq, func.now())
+        select(
+            Notification.id,
+            Notification.user_id,
+            Notification.conversation_id,
+            Notification.first_seq,
+            Notification.attempts,
+            User.telegram_chat_id.label("chat_id"),
+            User.token,
+            literal_column(WANTS_NOTIFICATIONS, Boolean).label("is_wanted"),
+            User.telegram_not_before.label("not_before"),
+            Participant.read_seq,
+            func.now().label("now"),
+        )
         .join(User, User.id == Notification.user_id)
         .join(Participant, member)
         .where(Notification.id == notification_id, is_due())
         .with_for_update(of=Notification)
     )
-    found = (await db.execute(query)).one_or_none()
-    if conversation is None or found is None:
-        return None
-    row, user, read_seq, now = found
-    card = await _card(db, row, read_seq)
-    first_seq = min(row.first_seq, card.first_seq) if card else row.first_seq
-    newest, unread = await _unread(db, row, first_seq, read_seq)
-    return Occasion(
-        row=row,
-        user=user,
-        author=await _other(db, conversation, user.id),
-        card=card,
-        first_seq=first_seq,
-        newest=newest,
-        unread=unread,
-        earlier_is_sending=await _another_is_sending(db, row),
-        presence=presence,
-        now=now,
+    row = (await db.execute(query)).one_or_none()
+    return Candidate(**row._asdict()) if row else None
+
+
+async def _chat(db: AsyncSession, row: Candidate) -> str:
+    others = select(User.username).join(Participant, Participant.user_id == User.id).order_by(User.id)
+    others = others.where(Participant.conversation_id == row.conversation_id, User.id != row.user_id)
+    return ", ".join(await db.scalars(others))
+
+
+async def _card(db: AsyncSession, row: Candidate) -> Card | None:
+    query = (
+        select(
+            Notification.card_id,
+            Notification.card_at,
+            Notification.sent_at.label("sent_at"),
+            Notification.first_seq,
+            Notification.last_seq,
+        )
+        .where(
+            has_card(row.user_id, row.conversation_id),
+            Notification.state == NotificationState.SENT,
+            Notification.last_seq > row.read_seq,
+        )
+        .order_by(Notification.id.desc())
+        .limit(1)
     )
+    card = (await db.execute(query)).one_or_none()
+    return Card(**card._asdict()) if card else None
 
 
-def objection(occasion: Occasion) -> Wait | End | None:
-    """What speaks against telling now; None where nothing does."""
-    return _unwanted(occasion) or _untimely(occasion)
-
-
-def _unwanted(at: Occasion) -> Wait | End | None:
-    """Why the user would not like to be told, or not yet."""
-    if at.user.telegram_chat_id is None:
-        return End("cancelled", "no Telegram account is linked")
-    if not at.newest:
-        return End("cancelled", "read before it was told")
-    if at.card and at.newest[-1].seq <= (at.card.last_seq or 0):
-        return End("cancelled", "told already")
-    if at.user.token == 1 and not at.user.notify_when_away:
-        return End("cancelled", "logged in before it was told")
-    if at.user.token == 1 and at.presence.live_for > 0:
-        return Wait(at.now + timedelta(seconds=at.presence.live_for) + MOMENT, "the user is not away")
-    if at.presence.in_view:
-        return Wait(at.now + LOOK_AGAIN, "a tab is in view")
-    return None
-
-
-def _untimely(at: Occasion) -> Wait | End | None:
-    """Why this is not the moment to speak to Telegram."""
-    if at.row.attempts >= TRIES:
-        return End("failed", "its worker died at every try")
-    if at.user.telegram_not_before and at.user.telegram_not_before > at.now:
-        return Wait(at.user.telegram_not_before, "Telegram asked for a pause")
-    if at.earlier_is_sending:
-        return Wait(at.now + MOMENT, "an earlier one of the conversation is being told of")
-    if at.card and at.card.told_at and at.card.told_at + PACE > at.now:
-        return Wait(at.card.told_at + PACE, "the card was changed a moment ago")
-    return None
-
-
-async def _lock_conversation(db: AsyncSession, notification_id: int) -> Conversation | None:
-    """Wait for messages that are being written, and let others wait: they find the row claimed, and write another."""
-    query = select(Conversation).join(Notification, Notification.conversation_id == Conversation.id)
-    query = query.where(Notification.id == notification_id).with_for_update(read=True, of=Conversation)
-    return (await db.scalars(query)).one_or_none()
-
-
-async def _other(db: AsyncSession, conversation: Conversation, user_id: int) -> str:
-    sides = (conversation.low_user_id, conversation.high_user_id)
-    query = select(User.username).where(User.id.in_(sides), User.id != user_id)
-    return (await db.scalars(query)).one()
-
-
-async def _card(db: AsyncSession, row: Notification, read_seq: int) -> Notification | None:
-    query = select(Notification).where(has_card(row.user_id, row.conversation_id))
-    query = query.where(Notification.state == "sent").order_by(Notification.id.desc()).limit(1)
-    card = (await db.scalars(query)).one_or_none()
-    return card if card and (card.last_seq or 0) > read_seq else None
-
-
-async def _unread(db: AsyncSession, row: Notification, first_seq: int, read_seq: int) -> tuple[list[Message], int]:
-    query = select(Message, func.count().over()).where(
-        Message.conversation_id == row.conversation_id,
-        Message.seq >= first_seq,
-        Message.seq > read_seq,
-        Message.author_id != row.user_id,
+async def _unread(db: AsyncSession, row: Candidate, first_seq: int) -> Sequence[Unread]:
+    query = (
+        select(
+            Message.seq,
+            User.username.label("author"),
+            Message.body,
+            # Counted before the limit cuts the earlier ones off.
+            (func.row_number().over(order_by=Message.seq) - 1).label("earlier"),
+        )
+        .join(User, User.id == Message.author_id)
+        .where(
+            Message.conversation_id == row.conversation_id,
+            Message.seq >= first_seq,
+            Message.seq > row.read_seq,
+            Message.author_id != row.user_id,
+            Message.removed_at.is_(None),
+        )
+        .order_by(Message.seq.desc())
+        .limit(SHOWN)
     )
-    rows = (await db.execute(query.order_by(Message.seq.desc()).limit(SHOWN))).all()
-    return [message for message, _ in reversed(rows)], rows[0][1] if rows else 0
+    return [Unread(**message._asdict()) for message in reversed((await db.execute(query)).all())]
 
 
-async def _another_is_sending(db: AsyncSession, row: Notification) -> bool:
+async def _another_is_sending(db: AsyncSession, row: Candidate) -> bool:
     other = aliased(Notification)
     same = (other.user_id == row.user_id) & (other.conversation_id == row.conversation_id)
-    query = select(other.id).where(same, other.state == "sending", other.id != row.id)
+    query = select(other.id).where(same, other.state == NotificationState.SENDING, other.id != row.id)
     return await db.scalar(query) is not None

@@ -1,4 +1,4 @@
-"""The way of one notification: read again, claimed, told to Telegram, marked."""
+"""Sending one notification: claim it, call Telegram, mark what became of it."""
 
 import asyncio
 import logging
@@ -27,14 +27,14 @@ from web.telegram.errors import TelegramError
 log = logging.getLogger(__name__)
 
 PATIENCE = 1.0
-"""Seconds that one call waits for another to the same chat."""
+"""Seconds to wait while another call to the same chat is under way."""
 MARK_SECONDS = 8.0
-"""With a call to Telegram before it, still within the claim's lease."""
+"""How long the mark is retried. Together with the call to Telegram it must fit into outbox.LEASE."""
 
 
 @dataclass(frozen=True)
 class Sender:
-    """What a worker process tells with; `bot` is None while Telegram is off."""
+    """One per worker process; `bot` is None while Telegram is off."""
 
     db: Database
     redis: Redis
@@ -43,27 +43,27 @@ class Sender:
     _chats: WeakValueDictionary[int, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     async def send(self, notification_id: int) -> None:
-        """Tell of this row, unless something speaks against it. Raises DBAPIError where PostgreSQL is away."""
+        """Send it, unless the rules object. Raises DATABASE_AWAY's errors."""
         async with self.db() as db:
-            row = await outbox.find(db, notification_id)
-        if row is None:
+            recipient = await outbox.recipient(db, notification_id)
+        if recipient is None:
             return
-        if self.bot is None or row.chat_id is None:
+        if self.bot is None or recipient.chat_id is None:
             async with self.db.begin() as db:
-                await outbox.cancel(db, row.id, "no Telegram account is linked, or Telegram is off")
+                await outbox.cancel(db, notification_id, "no Telegram account is linked, or Telegram is off")
             return
-        presence_now = await self._presence(row.user_id)
-        async with self._only_call_to(row.chat_id) as alone:
+        presence_now = await self._presence(recipient.user_id)
+        async with self._only_call_to(recipient.chat_id) as alone:
             async with self.db.begin() as db:
                 if not alone:
-                    await outbox.postpone(db, row.id, "another one is being told to this chat")
+                    await outbox.postpone(db, notification_id, "another one is being sent to this chat")
                     return
-                claim = await outbox.claim(db, row.id, presence_now)
+                claim = await outbox.claim(db, notification_id, presence_now)
             if claim is not None:
-                await self._speak(self.bot, claim)
+                await self._send_card(self.bot, claim)
 
     async def test(self, user_id: int) -> str:
-        """Send the message of the settings page's button. Returns what Telegram did with it, in a word."""
+        """Send a test message. Returns its outcome: sent, pause, closed or failed."""
         async with self.db() as db:
             user = await db.get_one(User, user_id)
         chat_id = user.telegram_chat_id
@@ -86,13 +86,13 @@ class Sender:
             async with asyncio.timeout(TIMEOUT):
                 return await presence.look(self.redis, user_id)
         except (RedisError, OSError) as error:
-            # Better a knock too many than none.
-            log.warning("Redis does not say who is away, so everybody is: %s", error)
+            # Better one notification too many than none.
+            log.warning("Redis is away, so everybody counts as away: %s", error)
             return presence.AWAY
 
     @asynccontextmanager
     async def _only_call_to(self, chat_id: int) -> AsyncIterator[bool]:
-        """Hold the chat, so that what one call is refused for is known before the next; False where it stays held."""
+        """Hold the chat, so that a refusal is obeyed before the next call; False if it is not free within PATIENCE."""
         lock = self._chats.setdefault(chat_id, asyncio.Lock())
         try:
             async with asyncio.timeout(PATIENCE):
@@ -105,20 +105,20 @@ class Sender:
         finally:
             lock.release()
 
-    async def _speak(self, bot: Bot, claim: Claim) -> None:
-        html = cards.knock(self.site_url, claim.author, claim.bodies, claim.earlier)
+    async def _send_card(self, bot: Bot, claim: Claim) -> None:
+        html = cards.knock(self.site_url, claim.chat, claim.messages)
         try:
             card_id = claim.card_id
             if card_id is None or not await api.edit(bot, claim.chat_id, card_id, html):
                 card_id = await api.send(bot, claim.chat_id, html)
         except TelegramError as error:
-            await self._refused(claim, error)
+            await self._mark_refused(claim, error)
             return
         for old_card_id in await self._mark_sent(claim, card_id):
-            await self._take_away(bot, claim, old_card_id)
+            await self._delete_card(bot, claim, old_card_id)
 
     async def _mark_sent(self, claim: Claim, card_id: int) -> Sequence[int]:
-        """Mark the row, if need be when PostgreSQL is back: without the mark the user would be told twice."""
+        """Mark it, retrying while PostgreSQL is away: without the mark it would be sent twice."""
         until = time.monotonic() + MARK_SECONDS
         while True:
             try:
@@ -129,14 +129,14 @@ class Sender:
                     raise
             await asyncio.sleep(0.5)
 
-    async def _refused(self, claim: Claim, error: TelegramError) -> None:
+    async def _mark_refused(self, claim: Claim, error: TelegramError) -> None:
         log.warning("Notification %d, try %d: %s", claim.id, claim.attempts, error)
         async with self.db.begin() as db:
-            await outbox.refused(db, claim, error)
+            await outbox.mark_refused(db, claim, error)
             await _obey(db, claim.chat_id, error)
 
-    async def _take_away(self, bot: Bot, claim: Claim, card_id: int) -> None:
-        """Delete an older card; where Telegram will not now, the next card tries again."""
+    async def _delete_card(self, bot: Bot, claim: Claim, card_id: int) -> None:
+        """Delete an older card. If Telegram refuses for now, the next card's sender tries again."""
         try:
             await api.delete(bot, claim.chat_id, card_id)
         except TelegramError as error:
@@ -145,12 +145,12 @@ class Sender:
                 await _obey(db, claim.chat_id, error)
             return
         async with self.db.begin() as db:
-            await outbox.taken_away(db, claim, card_id)
+            await outbox.mark_deleted(db, claim, card_id)
 
 
 async def _obey(db: AsyncSession, chat_id: int, error: TelegramError) -> None:
-    """Leave the chat alone: for as long as Telegram says, or until its owner links it again."""
+    """Send nothing to the chat for as long as Telegram says, or until its owner links it again."""
     if error.permanent:
         await linking.lose(db, chat_id, str(error))
     if error.retry_after is not None:
-        await outbox.hush(db, chat_id, error.retry_after)
+        await outbox.pause(db, chat_id, error.retry_after)

@@ -1,6 +1,6 @@
-"""The sweep: each second, what the outbox has due and no task was made for, or only one that was lost.
+"""The sweep: each second, it enqueues notifications that had to wait, or whose task was lost.
 
-Now and then it also forgets what was done with long ago.
+Once an hour it deletes rows that were finished long ago.
 """
 
 import asyncio
@@ -19,21 +19,21 @@ log = logging.getLogger(__name__)
 
 PERIOD = 1.0
 ON_ITS_WAY = 10
-"""Seconds in which a row that was swept is not swept again."""
+"""Seconds for which a swept row is not swept again."""
 TIDYING = 3600.0
-"""Seconds between two times at which old rows are deleted."""
+"""Seconds between two deletions of old rows."""
 
 
 async def forever(db: Database, redis: Redis, enqueue: Callable[[Sequence[int]], None]) -> None:
-    """Sweep until cancelled; while PostgreSQL or Redis is away, say so once."""
+    """Sweep until cancelled. Each time that PostgreSQL or Redis goes away, log it once."""
     away = False
     tidy_at = time.monotonic()
     while True:
         try:
-            if ids := await forgotten(db, redis):
+            if ids := await unswept(db, redis):
                 await asyncio.to_thread(enqueue, ids)
             if time.monotonic() >= tidy_at:
-                tidy_at = time.monotonic() + TIDYING  # also where it fails: nothing hangs on it
+                tidy_at = time.monotonic() + TIDYING  # also after a failure: there is no hurry
                 async with db.begin() as connection:
                     if await outbox.forget_old(connection):
                         tidy_at = time.monotonic()  # there may be more
@@ -45,13 +45,13 @@ async def forever(db: Database, redis: Redis, enqueue: Callable[[Sequence[int]],
         await asyncio.sleep(PERIOD)
 
 
-async def forgotten(db: Database, redis: Redis) -> list[int]:
-    """Rows that are due, and that no worker swept in the last ten seconds."""
+async def unswept(db: Database, redis: Redis) -> list[int]:
+    """The ids of notifications that are due and that no worker has swept in the last ten seconds."""
     async with db() as connection:
         due = await outbox.due(connection)
     async with redis.pipeline(transaction=False) as pipe:
-        for notification_id, since in due:
-            # The mark lives where the queue lives, so whatever wipes the one wipes the other.
-            pipe.set(f"swept:{notification_id}:{since.timestamp()}", 1, nx=True, ex=ON_ITS_WAY)
+        for row in due:
+            # These marks live in the same Redis as the queue, so whatever wipes the queue wipes them too.
+            pipe.set(f"swept:{row.id}:{row.due_at.timestamp()}", 1, nx=True, ex=ON_ITS_WAY)
         marked = await pipe.execute()
-    return [notification_id for (notification_id, _), new in zip(due, marked, strict=True) if new]
+    return [row.id for row, is_new in zip(due, marked, strict=True) if is_new]

@@ -1,7 +1,4 @@
-"""The edge to Telegram: a few calls, and the one way in which they fail.
-
-Each is over within ten seconds, with its note in the outbox.
-"""
+"""The edge to Telegram: a few calls, each of which ends within CALL_SECONDS or raises TelegramError."""
 
 import asyncio
 import re
@@ -31,7 +28,7 @@ T = TypeVar("T")
 
 CALL_SECONDS = 9.0
 POLL_SECONDS = 25
-"""How long Telegram may keep a question for updates open while there are none."""
+"""How long Telegram may hold a poll for updates open while there are none."""
 
 GONE = re.compile("chat not found|user is deactivated|peer_id_invalid|chat_id is empty", re.IGNORECASE)
 NO_CARD = re.compile("message to (edit|delete) not found|message can't be (edited|deleted)|message_id_invalid", re.I)
@@ -40,7 +37,7 @@ SAME_CARD = re.compile("message is not modified", re.IGNORECASE)
 
 @asynccontextmanager
 async def connect(settings: Settings) -> AsyncIterator[Bot]:
-    """A bot for the running event loop, and for no other. Raises BadSetting for a token that is none."""
+    """A bot for the running event loop only. Raises BadSetting if the token is malformed."""
     api = PRODUCTION
     if settings.telegram_api_url != "https://api.telegram.org":
         api = TelegramAPIServer.from_base(settings.telegram_api_url)
@@ -57,19 +54,19 @@ async def connect(settings: Settings) -> AsyncIterator[Bot]:
 
 
 async def username(bot: Bot) -> str:
-    """The bot's own name, without the @."""
+    """The bot's own username, without the @."""
     me = await _call(bot.get_me)
     return me.username or ""
 
 
 async def send(bot: Bot, chat_id: int, html: str) -> int:
-    """Send it, and return Telegram's id of the message."""
+    """Returns Telegram's id of the message."""
     sent = await _call(lambda: bot.send_message(chat_id, html))
     return sent.message_id
 
 
 async def edit(bot: Bot, chat_id: int, card_id: int, html: str) -> bool:
-    """Put another text in place of a card's; False where the card is no longer there to be edited."""
+    """Replace a card's text. Returns False if the card can no longer be edited."""
     try:
         await _call(lambda: bot.edit_message_text(html, chat_id=chat_id, message_id=card_id))
     except TelegramError as error:
@@ -81,7 +78,7 @@ async def edit(bot: Bot, chat_id: int, card_id: int, html: str) -> bool:
 
 
 async def delete(bot: Bot, chat_id: int, card_id: int) -> None:
-    """Take a card away; one that is gone, or too old to be taken away, is left alone."""
+    """Delete a card, unless it is already gone or too old to be deleted."""
     try:
         await _call(lambda: bot.delete_message(chat_id, card_id))
     except TelegramError as error:
@@ -90,39 +87,39 @@ async def delete(bot: Bot, chat_id: int, card_id: int) -> None:
 
 
 async def updates(bot: Bot, after: int | None) -> list[Update]:
-    """What people wrote to the bot since `after`, which this confirms; waits up to POLL_SECONDS for something."""
+    """What people wrote to the bot after update `after`, which this confirms. Waits up to POLL_SECONDS."""
     offset = None if after is None else after + 1
-    ask = bot.get_updates
+    poll = bot.get_updates
     return await _call(
-        lambda: ask(offset, timeout=POLL_SECONDS, allowed_updates=["message"], request_timeout=POLL_SECONDS + 10),
+        lambda: poll(offset, timeout=POLL_SECONDS, allowed_updates=["message"], request_timeout=POLL_SECONDS + 10),
         within=POLL_SECONDS + CALL_SECONDS,
     )
 
 
-async def _call(ask: Callable[[], Awaitable[T]], within: float = CALL_SECONDS) -> T:
+async def _call(method: Callable[[], Awaitable[T]], within: float = CALL_SECONDS) -> T:
     try:
-        # aiogram's own timeout is that of one HTTP request; this one has the look-up and the connecting in it too.
+        # aiogram's own timeout covers one HTTP request, without looking up the host and connecting to it.
         async with asyncio.timeout(within):
-            return await ask()
+            return await method()
     except TelegramRetryAfter as error:
-        words = f"Telegram asks for a pause of {error.retry_after} seconds."
+        words = f"Telegram demands a pause of {error.retry_after} seconds."
         raise TelegramError(words, retry_after=error.retry_after) from error
     except TelegramForbiddenError as error:
         raise TelegramError(_words(error), permanent=True) from error
     except TelegramBadRequest as error:
         raise TelegramError(_words(error), permanent=bool(GONE.search(error.message))) from error
     except ClientDecodeError as error:
-        raise TelegramError("Telegram's answer was not one of the Bot API's.") from error
+        raise TelegramError("Telegram's answer was not valid.") from error
     except TimeoutError as error:
         raise TelegramError(f"Telegram did not answer within {within:.0f} seconds.") from error
     except AiogramError as error:
         raise TelegramError(_words(error)) from error
-    # TypeError: an error without a description, which aiogram looks for a word in.
+    # TypeError: aiogram searches the description of an error, even if there is none.
     except (ClientError, OSError, ValueError, TypeError) as error:
         raise TelegramError(f"Telegram cannot be reached: {error!r}.") from error
 
 
 def _words(error: AiogramError) -> str:
-    """What Telegram said, without aiogram's links to its own documentation."""
+    """The error's description, without the links to documentation that aiogram appends."""
     message = getattr(error, "message", None) or str(error)
     return f"Telegram says: {message.splitlines()[0].removeprefix('Forbidden: ').removeprefix('Bad Request: ')}."

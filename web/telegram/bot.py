@@ -1,8 +1,8 @@
-"""The bot, `python -m web.telegram.bot`: listens to Telegram and links users.
+"""The bot, `python -m web.telegram.bot`: polls Telegram for what people write to it, and links users.
 
-It asks Telegram for updates by a loop of its own. Of each update, what it changes and the cursor that says it was
-handled are committed together, before the next question confirms it to Telegram; so a bot that is killed anywhere
-handles each update exactly once. Only the answer in words, which comes after the commit, may get lost.
+It has a loop of its own instead of aiogram's. The changes of an update are committed together with the cursor that
+marks it as handled, before the next poll confirms it to Telegram; so a bot that is killed at any point handles each
+update exactly once. Only the reply, which is sent after the commit, may get lost.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ LONGEST_PAUSE = 30.0
 
 
 class Stopped(Exception):
-    """The process was told to end."""
+    """The process is to end."""
 
 
 class Listener:
@@ -45,7 +45,7 @@ class Listener:
         self._stop = stop
 
     async def listen(self, turn: polling.Turn) -> None:
-        """Handle what people write, while it is this bot's turn. Raises Stopped, and DATABASE_AWAY's errors."""
+        """Handle updates as long as the turn is this bot's. Raises Stopped and DATABASE_AWAY's errors."""
         after: int | None = None
         pause = PAUSE
         while True:
@@ -58,8 +58,8 @@ class Listener:
                 await self._unless_stopped(asyncio.sleep(error.retry_after or pause))
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue
-            # A bot that heard nothing for a week may be given lower numbers, so nothing is confirmed for longer than
-            # it takes: https://core.telegram.org/bots/api#update
+            # After a week without updates their ids may restart lower, and an offset that is kept would skip those:
+            # https://core.telegram.org/bots/api#update
             after = updates[-1].update_id if updates else None
             for update in updates:
                 if self._stop.is_set():
@@ -67,7 +67,7 @@ class Listener:
                 await self._handle(update)
 
     async def _handle(self, update: Update) -> None:
-        """One update, once, whatever it is."""
+        """Handle an update, once."""
         reply = None
         try:
             async with self._db.begin() as db:
@@ -76,18 +76,18 @@ class Listener:
         except DATABASE_AWAY:
             raise
         except Exception:
-            # It would come again for ever, and keep everything behind it waiting.
-            logger.exception("Update %d is left out", update.update_id)
+            # It would come again for ever and hold up the updates behind it.
+            logger.exception("Update %d is skipped", update.update_id)
             async with self._db.begin() as db:
                 await polling.is_new(db, self._bot.id, update.update_id)
         if reply and update.message:
             try:
                 await api.send(self._bot, update.message.chat.id, reply)
             except TelegramError as error:
-                logger.warning("An answer did not reach Telegram: %s", error)
+                logger.warning("A reply could not be sent: %s", error)
 
     async def _act(self, db: AsyncSession, message: Message | None) -> str | None:
-        """What a message changes; returns the answer to it."""
+        """Do what a message says. Returns the reply, if any."""
         if message is None or message.chat.type != "private":
             return None
         chat_id = message.chat.id
@@ -123,7 +123,7 @@ class Listener:
 
 
 def _name(message: Message) -> str:
-    """How the account calls itself, for whoever is to recognise it on the site."""
+    """The account's name, by which the user recognises it on the site."""
     person = message.from_user
     if person is None:
         return "unknown"
@@ -131,7 +131,7 @@ def _name(message: Message) -> str:
 
 
 async def run(chosen: Settings, stop: asyncio.Event) -> None:
-    """Listen until `stop` is set; a lost PostgreSQL is waited for. Raises BadSetting."""
+    """Listen until `stop` is set, also after PostgreSQL was away. Raises BadSetting."""
     async with api.connect(chosen) as bot, postgres.connect(chosen) as engine:
         listener = Listener(bot, postgres.database(engine), chosen.site_url, stop)
         while not stop.is_set():

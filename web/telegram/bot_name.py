@@ -1,4 +1,4 @@
-"""The bot's own name: the worker asks Telegram for it, and the pages find it in Redis."""
+"""The bot's username: the worker gets it from Telegram and puts it into Redis, where the pages find it."""
 
 import asyncio
 import logging
@@ -12,27 +12,27 @@ from web.telegram.errors import TelegramError
 log = logging.getLogger(__name__)
 
 PERIOD = 10.0
-"""Seconds after which the name is put there again, since Redis may have lost it."""
+"""Seconds between two publications: Redis may have lost the name meanwhile."""
 
 _known: dict[str, str] = {}
 
 
-async def publish_forever(redis: Redis, token: str, ask: Callable[[], Awaitable[str]]) -> None:
-    """Ask Telegram until it says, and keep what it said in Redis."""
+async def publish_forever(redis: Redis, token: str, get_me: Callable[[], Awaitable[str]]) -> None:
+    """Call `get_me` until Telegram answers, and keep the answer in Redis."""
     name = ""
     while True:
         try:
-            name = name or await ask()
+            name = name or await get_me()
             await redis.set(_key(token), name)
         except TelegramError as error:
             log.warning("The settings page cannot show the bot's link: %s", error)
         except REDIS_AWAY:
-            pass  # the sweep says so
+            pass  # the sweep logs that
         await asyncio.sleep(PERIOD)
 
 
 async def find(store: Store, token: str) -> str | None:
-    """The name without the @; None while the worker did not learn it. It is remembered: a bot keeps its name."""
+    """The name without the @; None until the worker has published it. Remembered for good: a bot keeps its name."""
     if token not in _known:
         name = await store.attempt(store.client.get(_key(token)))
         if not name:

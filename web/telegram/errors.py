@@ -1,14 +1,14 @@
-"""How Telegram says no. Apart from `web/telegram.py`, since the web processes do without aiogram.
+"""The one exception of calls to Telegram, in a module of its own so that web processes need not import aiogram.
 
 Importing aiogram takes five seconds of CPU and 150 MB, so only the worker and the bot do.
 """
 
 
 class TelegramError(Exception):
-    """Telegram did not do it; the text says why, for people.
+    """A call failed; the text says why, for people.
 
-    `permanent`: this chat is closed to us until its owner links it again. `retry_after`: Telegram asks for silence
-    towards it for so many seconds. With neither, another try may do.
+    `permanent`: the chat is closed to us until its owner links it again. `retry_after`: Telegram demands a pause of so
+    many seconds for this chat. With neither, another try may succeed.
     """
 
     def __init__(self, words: str, *, permanent: bool = False, retry_after: float | None = None) -> None:

@@ -1,7 +1,8 @@
-"""Linking a user to a Telegram account, so that nobody can link somebody else's.
+"""Linking a user to a Telegram account, so that nobody can link somebody else's (promise N4).
 
-A code of the settings page proves who opened it: whoever sends it to the bot is linked. A username typed to the bot
-proves nothing, so it only asks: the user of that name, and nobody else, sees the request on the site and answers it.
+A code from the settings page proves that the sender is that user, so sending it to the bot links at once. A username
+typed to the bot proves nothing, so it only makes a request, which that user, and nobody else, sees on the site and
+confirms or refuses.
 """
 
 import hashlib
@@ -19,13 +20,13 @@ from web.data.models import Notification, TelegramCode, TelegramRequest, User
 CODE_LIFE = timedelta(minutes=10)
 REQUEST_LIFE = timedelta(days=1)
 CODES = 5
-"""Codes of one user that hold at a time: the settings page makes one whenever it is looked at."""
+"""Valid codes that a user has at most: the settings page makes one each time it is shown."""
 REQUESTS = 5
-"""Requests that a user is shown at a time, the newest."""
+"""Requests that a user sees at most, the newest."""
 
 
 async def make_code(db: AsyncSession, user_id: int) -> str:
-    """A new code of 192 random bits, in the alphabet of Telegram's start links. The caller commits."""
+    """A new code of 192 random bits, in characters that Telegram allows in start links. The caller commits."""
     code = secrets.token_urlsafe(24)
     db.add(TelegramCode(id=_row_id(code), user_id=user_id, expires_at=func.now() + CODE_LIFE))
     await db.flush()
@@ -37,12 +38,12 @@ async def make_code(db: AsyncSession, user_id: int) -> str:
 
 
 async def drop_codes(db: AsyncSession, user_id: int) -> None:
-    """None of the codes shown to the user so far works any longer. The caller commits."""
+    """Invalidate all codes of the user. The caller commits."""
     await db.execute(delete(TelegramCode).where(TelegramCode.user_id == user_id))
 
 
 async def use_code(db: AsyncSession, code: str, chat_id: int, name: str) -> str | None:
-    """Link the user who was shown this code to the chat. Returns the username; None for a code that does not hold."""
+    """Link the code's user to the chat. Returns the username; None if the code is not valid. The caller commits."""
     used = delete(TelegramCode).where(TelegramCode.id == _row_id(code), TelegramCode.expires_at > func.now())
     user_id = await db.scalar(used.returning(TelegramCode.user_id))
     if user_id is None:
@@ -51,7 +52,7 @@ async def use_code(db: AsyncSession, code: str, chat_id: int, name: str) -> str 
 
 
 async def expect_username(db: AsyncSession, chat_id: int, name: str) -> None:
-    """The bot asks this chat for a username. The caller commits."""
+    """Wait for this chat to type a username. The caller commits."""
     await db.execute(delete(TelegramRequest).where(TelegramRequest.created_at <= func.now() - REQUEST_LIFE))
     fresh = {"telegram_name": name, "user_id": None, "asked": True, "created_at": func.now()}
     statement = insert(TelegramRequest).values(chat_id=chat_id, **fresh)
@@ -59,11 +60,8 @@ async def expect_username(db: AsyncSession, chat_id: int, name: str) -> None:
 
 
 async def name_user(db: AsyncSession, chat_id: int, username: str) -> bool:
-    """The chat typed a username. Whether it had been asked for one; not whether anybody has that name.
-
-    The caller commits.
-    """
-    # One statement, whether somebody has the name or not, so that not even the time it takes tells.
+    """The chat typed a username. Returns whether one was expected, not whether anybody has it. The caller commits."""
+    # The same statement whether somebody has the name or not, so that its duration does not reveal that either.
     named = select(User.id).where(users.is_named(username)).scalar_subquery()
     statement = (
         update(TelegramRequest)
@@ -79,7 +77,7 @@ async def name_user(db: AsyncSession, chat_id: int, username: str) -> bool:
 
 
 async def requests(db: AsyncSession, user_id: int) -> Sequence[TelegramRequest]:
-    """Who asks for this user's notifications, the newest first."""
+    """The Telegram accounts that want this user's notifications, the newest first."""
     query = select(TelegramRequest).where(
         TelegramRequest.user_id == user_id, TelegramRequest.created_at > func.now() - REQUEST_LIFE
     )
@@ -87,7 +85,7 @@ async def requests(db: AsyncSession, user_id: int) -> Sequence[TelegramRequest]:
 
 
 async def confirm(db: AsyncSession, user_id: int, chat_id: int) -> bool:
-    """The user says yes to a request; False where it is not theirs, or too old. The caller commits."""
+    """Link the user as requested. Returns False if there is no such request to them. The caller commits."""
     mine = (
         delete(TelegramRequest)
         .where(
@@ -105,29 +103,29 @@ async def confirm(db: AsyncSession, user_id: int, chat_id: int) -> bool:
 
 
 async def refuse(db: AsyncSession, user_id: int, chat_id: int) -> None:
-    """The user says no to a request of theirs. The caller commits."""
+    """Drop a request to the user. The caller commits."""
     mine = (TelegramRequest.chat_id == chat_id) & (TelegramRequest.user_id == user_id)
     await db.execute(delete(TelegramRequest).where(mine))
 
 
 async def unlink(db: AsyncSession, user_id: int) -> None:
-    """The user wants no knocks any longer. The caller commits."""
+    """Unlink the user. The caller commits."""
     await db.execute(update(User).where(User.id == user_id).values(_unlinked()))
 
 
 async def stop(db: AsyncSession, chat_id: int) -> None:
-    """The Telegram account wants no knocks any longer, and asks for none. The caller commits."""
+    """Unlink all users of the chat, and drop its request. The caller commits."""
     await db.execute(update(User).where(User.telegram_chat_id == chat_id).values(_unlinked()))
     await db.execute(delete(TelegramRequest).where(TelegramRequest.chat_id == chat_id))
 
 
 async def lose(db: AsyncSession, chat_id: int, problem: str) -> None:
-    """Telegram says that this chat is closed to us; who was linked to it sees that on the site. The caller commits."""
+    """Unlink all users of a chat that Telegram closed to us; they see `problem` on the site. The caller commits."""
     await db.execute(update(User).where(User.telegram_chat_id == chat_id).values(_unlinked(problem)))
 
 
 async def _link(db: AsyncSession, user_id: int, chat_id: int, name: str) -> str:
-    # The ids of cards count for the chat that they were sent to, and for no other.
+    # Ids of cards are only valid in the chat that they were sent to.
     shown = (Notification.user_id == user_id) & Notification.card_id.is_not(None)
     await db.execute(update(Notification).where(shown).values(card_id=None))
     await drop_codes(db, user_id)
@@ -143,5 +141,5 @@ def _unlinked(problem: str | None = None) -> dict[str, str | None]:
 
 
 def _row_id(code: str) -> bytes:
-    """What the row is found by: a copy of the table links nobody."""
+    """A hash, so that a copy of the table links nobody."""
     return hashlib.sha256(code.encode()).digest()

@@ -1,4 +1,4 @@
-"""Whose turn it is to listen to Telegram, and which updates were handled."""
+"""Which process polls Telegram for updates, and which updates were handled."""
 
 import asyncio
 import logging
@@ -14,29 +14,29 @@ from web.data.models import TelegramCursor
 logger = logging.getLogger(__name__)
 
 PERIOD = 1.0
-"""Seconds between two looks at whether the other bot is gone."""
+"""Seconds between two attempts to take the turn from a bot that has ended."""
 RENUMBERED = 10_000
-"""An update so far below the last one is no old one: Telegram began to count anew, as it does after a silent week."""
+"""An id so far below the last one is new: Telegram restarts its count at a random id after a week without updates."""
 
 TRY = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
 CONFIRM_SECONDS = 5
 
 
 class Turn:
-    """Held by one bot at a time, through a connection of its own: PostgreSQL takes it back when the process dies."""
+    """An advisory lock on a connection of its own, so PostgreSQL releases it when the process dies."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def confirm(self) -> None:
-        """Raises what `DATABASE_AWAY` says where the turn may have been lost."""
+        """Raises DATABASE_AWAY's errors if the turn may have been lost."""
         async with asyncio.timeout(CONFIRM_SECONDS):
             await self._connection.execute(text("SELECT 1"))
 
 
 @asynccontextmanager
 async def turn(engine: AsyncEngine, bot_id: int, stop: asyncio.Event) -> AsyncIterator[Turn | None]:
-    """Wait until no other process listens for this bot; None where `stop` was set first."""
+    """Wait until no other process polls for this bot. Yields None if `stop` was set first."""
     async with engine.connect() as plain:
         connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
         waiting = False
@@ -46,18 +46,18 @@ async def turn(engine: AsyncEngine, bot_id: int, stop: asyncio.Event) -> AsyncIt
                     yield Turn(connection)
                     return
                 if not waiting:
-                    logger.info("Another bot is listening; this one waits for its turn")
+                    logger.info("Another process polls for this bot; this one waits for its turn")
                 waiting = True
                 await pause(stop, PERIOD)
             yield None
         finally:
-            await connection.invalidate()  # the lock is the connection's, and must not go back to the pool with it
+            await connection.invalidate()  # the lock must not go back to the pool with the connection
 
 
 async def is_new(db: AsyncSession, bot_id: int, update_id: int) -> bool:
-    """Whether the update was not handled before; from the commit on, it was.
+    """Whether the update was not handled before. Marks it as handled; the caller commits.
 
-    Holds the cursor until then, so that two bots that listen at once, against all care, handle an update once.
+    Locks the cursor until then, so that even two bots that poll at once handle an update once.
     """
     last = TelegramCursor.update_id
     statement = insert(TelegramCursor).values(bot_id=bot_id, update_id=update_id)
@@ -70,7 +70,7 @@ async def is_new(db: AsyncSession, bot_id: int, update_id: int) -> bool:
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> None:
-    """Sleep, unless it is time to stop."""
+    """Sleep, but not beyond `stop`."""
     try:
         async with asyncio.timeout(seconds):
             await stop.wait()

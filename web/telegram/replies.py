@@ -1,4 +1,4 @@
-"""What the bot says, in Telegram's HTML."""
+"""The bot's replies, in Telegram's HTML."""
 
 from markupsafe import escape
 

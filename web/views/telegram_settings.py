@@ -1,4 +1,4 @@
-"""Telegram in the settings: the link and its QR code, requests to answer, a test, and when to be told."""
+"""Telegram in the settings: the link and its QR code, requests to confirm, a test, and when to be notified."""
 
 import asyncio
 from secrets import token_hex
@@ -20,7 +20,7 @@ from web.site import Request
 from web.telegram import bot_name, linking
 from web.views import pages
 
-SAID = {
+NOTICES = {
     "connected": "Telegram is connected.",
     "refused": "That request is refused.",
     "gone": "That request is no longer there. Ask again from Telegram.",
@@ -32,16 +32,16 @@ SAID = {
     "unheard": "The worker, which sends messages, did not answer. Try again in a moment.",
     "failed": "Telegram did not take the test message. Try again in a moment.",
 }
-"""What became of a form, by the word that the address says it with."""
+"""What the page says after a form, by the word in its address."""
 
 
 async def telegram_section(request: Request, me: SignedIn) -> dict[str, Any]:
-    """What `_telegram.html` shows; makes a link code where there is something to link."""
+    """What `telegram/_section.html` shows. Makes a link code if the user is not linked."""
     token = request.state.settings.telegram_bot_token
     name = await bot_name.find(request.state.store, token) if token else None
     async with request.state.db() as db:
         user = await db.get_one(User, me.id)
-        asking = await linking.requests(db, me.id)
+        requests = await linking.requests(db, me.id)
         link = ""
         if name and user.telegram_chat_id is None:
             link = f"https://t.me/{name}?start={await linking.make_code(db, me.id)}"
@@ -53,26 +53,26 @@ async def telegram_section(request: Request, me: SignedIn) -> dict[str, Any]:
             "bot": name,
             "link": link,
             "qr": _qr(link) if link else "",
-            "requests": asking,
-            "said": SAID.get(request.query_params.get("telegram", ""), ""),
+            "requests": requests,
+            "notice": NOTICES.get(request.query_params.get("telegram", ""), ""),
         }
     }
 
 
 @pages.signed_in
 async def section(request: Request, me: SignedIn) -> Response:
-    """The section anew, once something changed since the page was shown: a link, or another number of requests."""
+    """The section again, if the user was linked or the number of requests changed since the page was shown."""
     async with request.state.db() as db:
         user = await db.get_one(User, me.id)
-        asking = await linking.requests(db, me.id)
-    if user.telegram_chat_id is None and len(asking) == (pages.number(request, "requests") or 0):
+        requests = await linking.requests(db, me.id)
+    if user.telegram_chat_id is None and len(requests) == (pages.number(request, "requests") or 0):
         return Response(status_code=204)
     return pages.render("telegram/_section.html", **await telegram_section(request, me))
 
 
 @pages.signed_in
 async def new_code(request: Request, me: SignedIn) -> Response:
-    """The links shown so far work no longer; the page shows a new one."""
+    """Invalidate the links shown so far; the page shows a new one."""
     async with request.state.db.begin() as db:
         await linking.drop_codes(db, me.id)
     return _back()
@@ -101,7 +101,7 @@ async def refuse(request: Request, me: SignedIn) -> Response:
 
 @pages.signed_in
 async def notify(request: Request, me: SignedIn) -> Response:
-    """Whether to be told also while logged in, when no tab was live for two minutes."""
+    """Whether to be notified while logged in too, once no tab has been live for two minutes."""
     form = await request.form()
     async with request.state.db.begin() as db:
         chosen = update(User).where(User.id == me.id).values(notify_when_away="when_away" in form)
@@ -111,7 +111,7 @@ async def notify(request: Request, me: SignedIn) -> Response:
 
 @pages.signed_in
 async def test(request: Request, me: SignedIn) -> Response:
-    """Have the worker send a message now, the way of every knock, and say what became of it."""
+    """Let the worker send a test message now, and wait for the outcome."""
     key = f"telegram-test:{token_hex(16)}"
     try:
         await asyncio.to_thread(tasks.send_test.send, me.id, key)
@@ -119,13 +119,13 @@ async def test(request: Request, me: SignedIn) -> Response:
         return _back("unheard")
     for _ in range(tasks.TEST_MS // 250):
         await asyncio.sleep(0.25)
-        if said := await request.state.store.attempt(request.state.store.client.get(key)):
-            return _back(str(said))
+        if outcome := await request.state.store.attempt(request.state.store.client.get(key)):
+            return _back(str(outcome))
     return _back("unheard")
 
 
-def _back(said: str = "") -> Response:
-    return pages.see_other(f"/settings?telegram={said}#telegram" if said else "/settings#telegram")
+def _back(outcome: str = "") -> Response:
+    return pages.see_other(f"/settings?telegram={outcome}#telegram" if outcome else "/settings#telegram")
 
 
 def _chat_id(request: Request) -> int:
@@ -136,9 +136,9 @@ def _chat_id(request: Request) -> int:
 
 
 def _qr(link: str) -> Markup:
-    """The link as an SVG without styles; dark on light whatever the page's colours, since some phones read no other."""
+    """The link as an SVG without styles, dark on light whatever the page's colours: some phones read nothing else."""
     code = segno.make(link, error="m", micro=False)
-    # Drawn by segno out of an address that we made: nothing of it was written by a user.
+    # segno draws it from an address that we made, so nothing in it was written by a user.
     return Markup(code.svg_inline(scale=5, border=3, light="#fff", svgclass="qr", lineclass=None, title="QR code"))  # noqa: S704
 
 
