@@ -12,7 +12,7 @@ from playwright.sync_api import Page as Tab
 from tests.browser.conftest import Background, Edit, Windows
 from tests.chat.test_messages import fill
 from tests.faults import page as pages
-from tests.faults.page import Page, Shown
+from tests.faults.page import Page, Shown, Written
 from tests.faults.parts import Somebody
 from tests.faults.proxy import Proxy
 from tests.site import Person, Site, eventually
@@ -50,9 +50,13 @@ class Held(NamedTuple):
 
 
 class DeafPage(Page):
-    """A page that can put frames aside instead of taking them."""
+    """A page that can put frames aside instead of taking them, and whose HTTP sends can fail."""
 
     unheard: list[str] | None = None
+    posts: bool = True
+
+    async def post(self, item: Written) -> bool:
+        return self.posts and await super().post(item)
 
     async def _take_frame(self, frame: aiohttp.WSMessage) -> None:
         if self.unheard is None:
@@ -136,7 +140,15 @@ def both(
     fill(postgres, 120)
     url = f"http://127.0.0.1:{proxy.port}"
     hers = window(alice)
-    hers.excused = ["WebSocket", "htmx:ws:error", "htmx:error", "ERR_CONNECTION", "ERR_EMPTY_RESPONSE", "fetch"]
+    hers.excused = [
+        "WebSocket",
+        "htmx:ws:error",
+        "htmx:error",
+        "ERR_CONNECTION",
+        "ERR_EMPTY_RESPONSE",
+        "ERR_FAILED",
+        "fetch",
+    ]
     hers.page.goto(f"{url}/chat/bob")
     hers.page.wait_for_selector("body[data-socket=open]")
     hers.page.evaluate(DEAFEN)
@@ -197,13 +209,17 @@ def test_the_page_in_python_and_the_page_in_the_browser_hold_the_same(
     both.hold("THREE", "FOUR", "five", "six", "seven", patience=30)
     assert model.cursor == 130
 
-    # A send, and one that is refused.
+    # A send that only its frame acknowledges, and one that is refused.
+    both.tab.route("**/chat/bob/messages", lambda route: route.abort())
+    model.posts = False
     both.write("eight")
     both.hold("seven", "eight", "eight")
     both.write("x" * 4001)
     eventually(lambda: model.refused)
     both.hold("seven", "eight", "eight")
     both.tab.get_by_label("Message to").fill("")
+    both.tab.unroute("**/chat/bob/messages")
+    model.posts = True
 
     # Sends whose acknowledgements are lost, and which are sent again with their nonces.
     both.deafen()
