@@ -47,19 +47,19 @@ class Run:
 
 
 @pytest.fixture
-def data() -> Iterator[Path]:
+def folder() -> Iterator[Path]:
     """A DATA_DIR, not in pytest's folders: as root, each start of pytest closes those to PostgreSQL's user."""
     with tempfile.TemporaryDirectory(prefix="knock-test-") as folder:
         yield Path(folder) / "data"
 
 
 @contextmanager
-def running(data: Path, port: int, **environ: str) -> Iterator[Run]:
-    output = data.with_name("output")
+def running(folder: Path, port: int, **environ: str) -> Iterator[Run]:
+    output = folder.with_name("output")
     with open(output, "w") as file:
-        chosen = environment(DATA_DIR=str(data), PORT=str(port), **environ)
+        chosen = environment(DATA_DIR=str(folder), PORT=str(port), **environ)
         process = subprocess.Popen(COMMAND, cwd=TOP, env=chosen, stdout=file, stderr=file)
-    run = Run(process, port, output, data)
+    run = Run(process, port, output, folder)
     try:
         eventually(lambda: run.is_ready, PATIENCE)
         yield run
@@ -84,8 +84,8 @@ def refusal(**environ: str) -> str:
     return ended.stderr
 
 
-def test_a_run_serves_until_ctrl_c_and_leaves_no_process_behind(data: Path) -> None:
-    with running(data, free_port()) as run:
+def test_a_run_serves_until_ctrl_c_and_leaves_no_process_behind(folder: Path) -> None:
+    with running(folder, free_port()) as run:
         assert httpx.get(f"http://127.0.0.1:{run.port}/readyz").status_code == 200
         processes = run.processes
         assert {"postgres", "valkey-server"} <= {process.name() for process in processes}
@@ -98,20 +98,20 @@ def test_a_run_serves_until_ctrl_c_and_leaves_no_process_behind(data: Path) -> N
         assert "Traceback" not in run.output.read_text()
 
 
-def test_a_run_that_is_killed_leaves_no_process_behind_and_can_be_repeated(data: Path) -> None:
+def test_a_run_that_is_killed_leaves_no_process_behind_and_can_be_repeated(folder: Path) -> None:
     port = free_port()
-    with running(data, port) as run:
+    with running(folder, port) as run:
         processes = run.processes
 
         run.process.kill()
 
-        with running(data, port):
+        with running(folder, port):
             assert psutil.wait_procs(processes, timeout=PATIENCE)[1] == []
 
 
-def test_a_process_that_dies_ends_the_run(environ: dict[str, str], data: Path) -> None:
+def test_a_process_that_dies_ends_the_run(environ: dict[str, str], folder: Path) -> None:
     servers = {name: environ[name] for name in ("DATABASE_URL", "REDIS_URL")}
-    with running(data, free_port(), **servers) as run:
+    with running(folder, free_port(), **servers) as run:
         children = psutil.Process(run.process.pid).children(recursive=True)
         run.process_of("-m", "web").kill()
 
@@ -120,19 +120,19 @@ def test_a_process_that_dies_ends_the_run(environ: dict[str, str], data: Path) -
         assert "knock: web ended by itself, so everything ends.\n" in run.output.read_text()
 
 
-def test_a_port_in_use_is_one_sentence(data: Path) -> None:
+def test_a_port_in_use_is_one_sentence(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
 
-        said = refusal(DATA_DIR=str(data), PORT=str(port))
+        said = refusal(DATA_DIR=str(folder), PORT=str(port))
 
     assert (
         said == f"knock: cannot serve on 127.0.0.1 port {port}: Address already in use. HOST and PORT choose where.\n"
     )
 
 
-def test_a_bad_setting_is_one_sentence(data: Path) -> None:
-    said = refusal(DATA_DIR=str(data), WEB_PROCESSES="none")
+def test_a_bad_setting_is_one_sentence(folder: Path) -> None:
+    said = refusal(DATA_DIR=str(folder), WEB_PROCESSES="none")
 
     assert said == "knock: WEB_PROCESSES is 'none', but it must be a whole number, 1 to 64.\n"
 
