@@ -89,7 +89,7 @@ def test_the_old_processes_stay_when_new_ones_cannot_start(environ: dict[str, st
         eventually(lambda: len(_web(supervisor)) == 2 and old[0] not in _web(supervisor))
 
 
-def test_new_processes_take_over_when_told_to(environ: dict[str, str]) -> None:
+def test_new_processes_take_over_when_told_to(environ: dict[str, str], capfd: pytest.CaptureFixture[str]) -> None:
     with sites.running(environ) as site:
         assert site.process is not None
         supervisor = psutil.Process(site.process.pid)
@@ -101,6 +101,7 @@ def test_new_processes_take_over_when_told_to(environ: dict[str, str]) -> None:
             assert tab.close_code() == RESTART
         eventually(lambda: len(_web(supervisor)) == 2 and not set(_web(supervisor)) & set(old))
         assert alice.page("/").status == 200
+    assert "is replaced" not in capfd.readouterr().err
 
 
 def test_a_process_whose_event_loop_is_stuck_says_where_and_is_replaced(
