@@ -325,12 +325,12 @@ def test_a_card_of_another_participant_is_left_alone(scene: Scene) -> None:
     dora = scene.user("dora")
     chat = scene.begin(scene.alice, scene.bob, dora)
     of = {scene.row(id, "user_id"): id for id in scene.write("one", conversation=chat)}
-    scene.sent(of[dora], card_id=1)
+    hers = scene.claimed(of[dora])
 
     claim = scene.claimed(of[scene.bob])
 
     assert claim.user_id == scene.bob
-    assert claim.card_id is None
+    scene.run(lambda db: outbox.mark_sent(db, hers, 1))
     assert scene.run(lambda db: outbox.mark_sent(db, claim, 2)) == []
     scene.later(61)
     anew = {scene.row(id, "user_id"): id for id in scene.write("two", conversation=chat)}
