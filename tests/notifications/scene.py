@@ -29,6 +29,7 @@ class Scene:
     postgres: psycopg.Connection
     runner: asyncio.Runner
     engine: AsyncEngine
+    inserter: Inserter
     nonces: Iterator[int] = field(default_factory=count)
     chat_ids: Iterator[int] = field(default_factory=lambda: count(9001))
 
@@ -72,13 +73,8 @@ class Scene:
             body=body,
         )
 
-        async def write() -> list[int]:
-            inserter = Inserter(self.engine)
-            outcomes = await inserter.write([message])
-            await inserter.disconnect()
-            return [outcome.id for outcome in outcomes if isinstance(outcome, Due)]
-
-        return self.runner.run(write())
+        outcomes = self.runner.run(self.inserter.write([message]))
+        return [outcome.id for outcome in outcomes if isinstance(outcome, Due)]
 
     def run(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
         """Run it in a transaction of its own."""
@@ -87,6 +83,13 @@ class Scene:
     async def transaction(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
         async with database.database(self.engine).begin() as db:
             return await work(db)
+
+    async def blocked(self, task: asyncio.Task[T]) -> None:
+        """Wait until the task waits for a lock of PostgreSQL."""
+        async with asyncio.timeout(10):
+            while not self.value("SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+                assert not task.done()
+                await asyncio.sleep(0.01)
 
     def claim(self, notification_id: int, presence: Presence = presence.AWAY) -> Claim | None:
         return self.run(lambda db: outbox.claim(db, notification_id, presence))
@@ -128,6 +131,15 @@ def engine(environ: dict[str, str], runner: asyncio.Runner) -> Iterator[AsyncEng
     runner.run(stack.aclose())
 
 
+@pytest.fixture(scope="module")
+def inserter(runner: asyncio.Runner, engine: AsyncEngine) -> Iterator[Inserter]:
+    inserter = Inserter(engine)
+    yield inserter
+    runner.run(inserter.disconnect())
+
+
 @pytest.fixture
-def scene(clean: None, postgres: psycopg.Connection, runner: asyncio.Runner, engine: AsyncEngine) -> Scene:
-    return Scene(postgres, runner, engine)
+def scene(
+    clean: None, postgres: psycopg.Connection, runner: asyncio.Runner, engine: AsyncEngine, inserter: Inserter
+) -> Scene:
+    return Scene(postgres, runner, engine, inserter)

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.notifications.scene import Scene
+from web.data.postgres import database
 from web.live.presence import AWAY, Presence
 from web.notifications import outbox
 from web.notifications.outbox import Claim
@@ -123,16 +124,30 @@ def test_a_claim_waits_for_a_message_whose_commit_is_late(scene: Scene) -> None:
                 )
             )
             claiming = asyncio.create_task(scene.transaction(lambda db: outbox.claim(db, notification, AWAY)))
-            async with asyncio.timeout(10):
-                while not scene.value("SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
-                    assert not claiming.done()
-                    await asyncio.sleep(0.01)
+            await scene.blocked(claiming)
         return await claiming
 
     claim = scene.runner.run(commit_once_the_claim_waits())
 
     assert claim is not None
     assert [message.body for message in claim.messages] == ["the first", "the late one"]
+
+
+def test_of_two_claims_at_once_one_succeeds(scene: Scene) -> None:
+    (notification,) = scene.write("hello")
+
+    async def claim_twice() -> list[Claim | None]:
+        async with database(scene.engine).begin() as db:
+            first = await outbox.claim(db, notification, AWAY)
+            claiming = asyncio.create_task(scene.transaction(lambda db: outbox.claim(db, notification, AWAY)))
+            await scene.blocked(claiming)
+        return [first, await claiming]
+
+    first, second = scene.runner.run(claim_twice())
+
+    assert first is not None
+    assert second is None
+    assert scene.row(notification, "attempts") == 1
 
 
 @pytest.mark.parametrize(
@@ -304,6 +319,34 @@ def test_a_card_in_another_conversation_is_left_alone(scene: Scene) -> None:
     assert claim.card_id is None
     assert [message.body for message in claim.messages] == ["hello"]
     assert scene.run(lambda db: outbox.mark_sent(db, claim, 3)) == []
+
+
+def test_a_card_of_another_participant_is_left_alone(scene: Scene) -> None:
+    dora = scene.user("dora")
+    chat = scene.begin(scene.alice, scene.bob, dora)
+    of = {scene.row(id, "user_id"): id for id in scene.write("one", conversation=chat)}
+    hers = scene.claimed(of[dora])
+
+    claim = scene.claimed(of[scene.bob])
+
+    assert claim.user_id == scene.bob
+    scene.run(lambda db: outbox.mark_sent(db, hers, 1))
+    assert scene.run(lambda db: outbox.mark_sent(db, claim, 2)) == []
+    scene.later(61)
+    anew = {scene.row(id, "user_id"): id for id in scene.write("two", conversation=chat)}
+    claim = scene.claimed(anew[scene.bob])
+    assert scene.run(lambda db: outbox.mark_sent(db, claim, 3)) == [2]
+    scene.run(lambda db: outbox.mark_deleted(db, claim, 1))
+    assert scene.row(of[dora], "card_id") == 1
+
+
+def test_what_was_on_a_card_that_is_gone_is_not_repeated(scene: Scene) -> None:
+    (first,) = scene.write("one")
+    claim = scene.sent(first, card_id=41)
+    scene.run(lambda db: outbox.mark_deleted(db, claim, 41))
+    (second,) = scene.write("two")
+
+    assert [message.body for message in scene.claimed(second).messages] == ["two"]
 
 
 def test_a_failed_try_is_repeated_later_and_later_up_to_eight_times(scene: Scene) -> None:
