@@ -56,8 +56,8 @@ def migrate(environ: Mapping[str, str]) -> None:
 def running(environ: Mapping[str, str], **more: str) -> Iterator["Site"]:
     """`python -m web` on a free port, with the variables of `environ` and `more`."""
     site = Site({**environ, "PORT": str(free_port()), **more})
-    site.start()
     try:
+        site.start()
         yield site
     finally:
         site.stop()
@@ -104,7 +104,7 @@ class Site:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "web"], cwd=self.checkout, env={**os.environ, **self.environ}
         )
-        eventually(self.answers, patience=30)
+        eventually(self.answers, patience=120)
 
     def stop(self, with_signal: int = signal.SIGTERM) -> None:
         if self.process is not None:

@@ -133,8 +133,8 @@ def test_after_an_upgrade_messages_are_rendered_anew(
     assert cached(valkey)
     checkout = upgraded("templates/chat/_message.html", 'class="message-body"', 'class="message-body" title="new"')
     site = Site({**environ, "PORT": str(free_port()), "WEB_PROCESSES": "1"}, checkout)
-    site.start()
     try:
+        site.start()
         page = Page(site.client(bob.cookies).get("/chat/alice"))
     finally:
         site.stop()

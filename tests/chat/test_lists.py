@@ -41,6 +41,7 @@ def test_a_burst_moves_the_chat_in_the_list_a_few_times_a_second(alice: Person, 
         started = time.monotonic()
         for number in range(1, 21):
             hers.write("bob", f"Line {number}")
+            assert hers.message().seq == number
 
         entries = [his.entry()]
         while "Line 20" not in entries[-1].get_text():
@@ -58,18 +59,20 @@ def test_all_of_a_crowd_of_chats_move(alice: Person, crowd: list[str]) -> None:
         _hear_entries(hers, crowd, "second")
 
 
-def test_entries_that_wait_are_sent_before_a_process_ends(
-    alice: Person, crowd: list[str], environ: dict[str, str]
+def test_an_entry_that_waits_is_sent_before_a_process_ends(
+    alice: Person, bob: Person, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(list_updates, "PAUSE", 3600.0)
     with alice.socket() as hers:
         with sites.in_this_process(environ) as leaving, alice.socket(leaving) as hers_there:
-            _write_to_each(hers_there, crowd, "first")
-            _hear_entries(hers, crowd, "first")
-            _write_to_each(hers_there, crowd, "second")
-            for _ in 2 * crowd:
-                hers_there.message()
+            hers_there.write("bob", "number 0")
+            for tab in (hers, hers_there):
+                assert "number 0" in tab.entry().get_text()
+            for n in range(1, 10):
+                hers_there.write("bob", f"number {n}")
+                assert [message.body for message in sites.messages(hers_there.frame())] == [f"number {n}"]
 
-        _hear_entries(hers, crowd, "second")
+        assert "number 9" in hers.entry().get_text()
 
 
 def test_a_count_that_was_read_meanwhile_does_not_come_back(alice: Person, bob: Person) -> None:

@@ -163,6 +163,7 @@ def test_older_messages_are_a_link_away(alice: Person, bob: Person, postgres: ps
     page = alice.page("/chat/bob")
     while True:
         read = page.bodies + read
+        assert len(read) <= 120
         if not (more := page.html.select(".more a[href*=before]")):
             break
         page = alice.page(str(more[0]["href"]))
