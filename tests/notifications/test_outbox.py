@@ -113,16 +113,20 @@ def test_what_was_read_removed_or_written_by_oneself_is_not_on_the_card(scene: S
 def test_a_claim_waits_for_a_message_whose_commit_is_late(scene: Scene) -> None:
     """Its writer found a row waiting and added none, so that row must not be sent without it."""
     (notification,) = scene.write("the first")
+    elsewhere = scene.write("hello", conversation=scene.begin(scene.alice, scene.user("dora")))
 
     async def commit_once_the_claim_waits() -> Claim | None:
         async with scene.engine.begin() as late:
-            await late.execute(text("UPDATE conversations SET version = version + 1, last_seq = 2"))
+            lock = text("UPDATE conversations SET version = version + 1, last_seq = 2 WHERE id = :id")
+            await late.execute(lock, {"id": scene.conversation})
             await late.execute(
                 text(
                     "INSERT INTO messages (conversation_id, seq, version, author_id, nonce, body, created_at)"
-                    " SELECT conversation_id, 2, 2, author_id, 'late', 'the late one', now() FROM messages"
-                )
+                    " VALUES (:chat, 2, 2, :alice, 'late', 'the late one', now())"
+                ),
+                {"chat": scene.conversation, "alice": scene.alice},
             )
+            assert await scene.transaction(lambda db: outbox.claim(db, elsewhere[0], AWAY))
             claiming = asyncio.create_task(scene.transaction(lambda db: outbox.claim(db, notification, AWAY)))
             await scene.blocked(claiming)
         return await claiming
@@ -338,6 +342,14 @@ def test_a_card_of_another_participant_is_left_alone(scene: Scene) -> None:
     assert scene.run(lambda db: outbox.mark_sent(db, claim, 3)) == [2]
     scene.run(lambda db: outbox.mark_deleted(db, claim, 1))
     assert scene.row(of[dora], "card_id") == 1
+
+
+def test_of_several_cards_the_newest_is_edited(scene: Scene) -> None:
+    for card_id in (41, 42):
+        scene.sent(*scene.write("hello"), card_id)  # and Telegram does not delete the first one
+        scene.later(61 if card_id == 41 else 3)
+
+    assert scene.claimed(*scene.write("hello")).card_id == 42
 
 
 def test_what_was_on_a_card_that_is_gone_is_not_repeated(scene: Scene) -> None:

@@ -223,11 +223,7 @@ async def _card(db: AsyncSession, row: Candidate) -> Card | None:
             Notification.first_seq,
             Notification.last_seq,
         )
-        .where(
-            has_card(row.user_id, row.conversation_id),
-            Notification.state == NotificationState.SENT,
-            Notification.last_seq > row.read_seq,
-        )
+        .where(has_card(row.user_id, row.conversation_id), Notification.last_seq > row.read_seq)
         .order_by(Notification.id.desc())
         .limit(1)
     )
