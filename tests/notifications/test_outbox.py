@@ -346,7 +346,8 @@ def test_a_card_of_another_participant_is_left_alone(scene: Scene) -> None:
 
 def test_of_several_cards_the_newest_is_edited(scene: Scene) -> None:
     for card_id in (41, 42):
-        scene.sent(*scene.write("hello"), card_id)  # and Telegram does not delete the first one
+        (notification,) = scene.write("hello")
+        scene.sent(notification, card_id)  # and Telegram does not delete the first one
         scene.later(61 if card_id == 41 else 3)
 
     assert scene.claimed(*scene.write("hello")).card_id == 42
