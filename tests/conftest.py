@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import psycopg
 import pytest
 import redis
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import site as sites
 from tests.site import Person, Site
@@ -18,26 +19,29 @@ from web.server import embedded
 
 pytest_plugins = ("tests.telegram.fixtures", "tests.notifications.scene")
 
-TABLES = (
-    "users, sessions, conversations, participants, messages, notifications,"
-    " telegram_codes, telegram_requests, telegram_cursors"
-)
+TOGETHER = {
+    "tests/browser/": "Chromium",
+    "tests/faults/": "parts to break",
+    "tests/notifications/": "the worker and the bot",
+    "tests/telegram/": "the worker and the bot",
+}
+"""Folders whose tests share what takes seconds to start: all with the same one run in the same worker."""
 
-COSTLY = ("shared_parts", "programs", "chromium")
-"""Fixtures that take seconds to set up, so all tests that use one run in the same worker."""
+
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
+    """Gives what belongs together to one worker of pytest-xdist, and every other test to the next that is free."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((shared for folder, shared in TOGETHER.items() if nodeid.startswith(folder)), nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
+    return Scheduling(config, log)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         embedded._system_user()  # workers that made it at the same moment would fail
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        for name in COSTLY:
-            if name in getattr(item, "fixturenames", ()):
-                item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +98,7 @@ def clean(request: pytest.FixtureRequest) -> None:
     for _ in range(10):
         # The Telegram worker may still be busy with the test before.
         with suppress(psycopg.errors.DeadlockDetected):
-            postgres.execute(f"TRUNCATE {TABLES}")
+            postgres.execute(f"TRUNCATE {sites.TABLES}")
             break
     request.getfixturevalue("valkey").flushdb()
 

@@ -30,6 +30,10 @@ from web.app import make_app
 
 TOP = Path(__file__).parent.parent
 PASSWORD = "knock knock knock"
+TABLES = (
+    "users, sessions, conversations, participants, messages, notifications,"
+    " telegram_codes, telegram_requests, telegram_cursors"
+)
 PATIENCE = 10.0
 """Seconds to wait for what must come."""
 

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from tests import site as sites
 from web import settings
 from web.chat.insert import Due, Inserter, Sent
 from web.data import postgres as database
@@ -124,10 +125,21 @@ def runner() -> Iterator[asyncio.Runner]:
         yield runner
 
 
+@pytest.fixture(scope="session")
+def apart(environ: dict[str, str]) -> dict[str, str]:
+    """The environment with another database: the worker of other tests sweeps the outbox of the usual one."""
+    usual = environ["DATABASE_URL"]
+    with psycopg.connect(usual.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE scene")
+    chosen = {**environ, "DATABASE_URL": usual.replace("/postgres?", "/scene?")}
+    sites.migrate(chosen)
+    return chosen
+
+
 @pytest.fixture(scope="module")
-def engine(environ: dict[str, str], runner: asyncio.Runner) -> Iterator[AsyncEngine]:
+def engine(apart: dict[str, str], runner: asyncio.Runner) -> Iterator[AsyncEngine]:
     stack = AsyncExitStack()
-    yield runner.run(stack.enter_async_context(database.connect(settings.read(environ))))
+    yield runner.run(stack.enter_async_context(database.connect(settings.read(apart))))
     runner.run(stack.aclose())
 
 
@@ -140,6 +152,8 @@ def inserter(runner: asyncio.Runner, engine: AsyncEngine) -> Iterator[Inserter]:
 
 @pytest.fixture
 def scene(
-    clean: None, postgres: psycopg.Connection, runner: asyncio.Runner, engine: AsyncEngine, inserter: Inserter
-) -> Scene:
-    return Scene(postgres, runner, engine, inserter)
+    clean: None, apart: dict[str, str], runner: asyncio.Runner, engine: AsyncEngine, inserter: Inserter
+) -> Iterator[Scene]:
+    with psycopg.connect(apart["DATABASE_URL"].replace("+psycopg", ""), autocommit=True) as postgres:
+        postgres.execute(f"TRUNCATE {sites.TABLES}".encode())
+        yield Scene(postgres, runner, engine, inserter)

@@ -192,21 +192,21 @@ def test_it_ends_soon_on_sigterm(knock: Knock, busy: bool) -> None:
 def test_without_a_token_it_says_so_once_and_ends_well(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _main(monkeypatch) == 0
+    assert _main(environ, monkeypatch) == 0
     assert capsys.readouterr().err.count("TELEGRAM_BOT_TOKEN") == 1
 
 
 def test_a_bad_token_is_refused_in_words(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "no token")
-
-    assert _main(monkeypatch) == 2
+    assert _main({**environ, "TELEGRAM_BOT_TOKEN": "no token"}, monkeypatch) == 2
     assert "TELEGRAM_BOT_TOKEN" in capsys.readouterr().err
 
 
-def _main(monkeypatch: pytest.MonkeyPatch) -> int:
+def _main(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> int:
     """The bot in this process, whose own log is left as it is."""
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(logging.root, "handlers", [])
     monkeypatch.setattr(logging.root, "level", logging.root.level)
     return asyncio.run(bot.main())
