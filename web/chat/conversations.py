@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import NamedTuple
 
 from sqlalchemy import BigInteger, Text, bindparam, func, select, update
@@ -31,26 +32,27 @@ class Person(NamedTuple):
     username: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Conversation:
     """A conversation and its people, in the order of their ids."""
 
     id: int
     people: tuple[Person, ...]
 
-    @property
+    # Computed once, since every message needs them.
+    @cached_property
     def user_ids(self) -> Sequence[int]:
         return [person.id for person in self.people]
 
     def person(self, user_id: int) -> Person:
-        return next(person for person in self.people if person.id == user_id)
+        return self.people[self.place(user_id)]
 
     def others(self, user_id: int) -> list[Person]:
         return [person for person in self.people if person.id != user_id]
 
     def place(self, user_id: int) -> int:
         """Which of the people this is, from 0."""
-        return self.people.index(self.person(user_id))
+        return self.user_ids.index(user_id)
 
     def name(self, user_id: int) -> str:
         """What this participant calls the conversation; it is also their address of it, /chat/{name}."""

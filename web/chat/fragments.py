@@ -26,13 +26,19 @@ _may_have_links = re.compile(r"://|@|\.\w").search
 
 def message(conversation: Conversation, it: Message) -> Markup:
     """A message, the same for every participant."""
+    place = conversation.place(it.author_id)
+    # Arguments, and not the message itself: Jinja takes long to look up an attribute.
     return templates.macro("chat/_message.html", "message")(
         conversation.id,
-        it,
-        conversation.person(it.author_id).username,
-        conversation.place(it.author_id) % PLACES,
+        it.seq,
+        it.version,
+        conversation.people[place].username,
+        place % PLACES,
+        it.nonce,
         linkify(it.body),
         templates.time(it.created_at),
+        it.edited_at is not None,
+        it.removed_at is not None,
     )
 
 
