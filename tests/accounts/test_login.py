@@ -8,6 +8,7 @@ from http.cookies import SimpleCookie
 import psycopg
 import pytest
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
+from sqlalchemy import text
 
 from tests import site as sites
 from tests.site import PASSWORD, Page, Person, Site, Tab
@@ -118,6 +119,8 @@ def test_only_a_commit_closes_the_sockets_of_the_sessions_that_it_ends(
             async with parts["db"]() as db:
                 await parts["endings"].log_out(db, me)
                 await db.rollback()
+                await db.execute(text("SELECT 1"))
+                await db.commit()  # of another transaction, which ends nothing
             for frame in ("<p>1</p>", "<p>2</p>"):  # what comes together with a frame follows it
                 parts["hub"].publish([user], frame)
                 assert await asyncio.to_thread(lambda: [str(tab.frame()) for tab in tabs]) == [frame] * 2

@@ -91,7 +91,8 @@ class Endings:
 
     async def _end(self, db: AsyncSession, *conditions: ColumnElement[bool]) -> None:
         ended = list(await db.scalars(delete(Session).where(*conditions).returning(Session.id)))
-        # Not before: a page that came back meanwhile would find its session still there.
+        # Not before the commit: a page that came back meanwhile would find its session still there.
+        event.listen(db.sync_session, "after_rollback", lambda _: ended.clear(), once=True)
         event.listen(db.sync_session, "after_commit", lambda _: self._close_sockets(ended), once=True)
 
 

@@ -1,1 +1,1 @@
-"""The pages and the socket: each view parses, asks the domain once or twice, and renders."""
+"""The pages and the socket: each view parses, makes one or two calls, and renders."""
