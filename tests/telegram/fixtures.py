@@ -19,8 +19,9 @@ from tests.telegram import bot_api
 from tests.telegram.bot_api import FakeTelegram
 
 SITE_URL = "https://knock.example"
-PATIENCE = 30.0
-"""Seconds to wait for the worker or the bot, which may be starting: importing aiogram alone takes five."""
+PATIENCE = 90.0
+"""Seconds to wait for the worker or the bot, which may be starting: beside three other workers of pytest, for half a
+minute."""
 WORKER = ("-m", "dramatiq", "web.tasks", "--processes", "1", "--threads", "8")
 BOT = ("-m", "web.telegram.bot")
 
