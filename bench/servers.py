@@ -45,6 +45,7 @@ class Base:
             "DATA_DIR": str(self.data),
             "SECRET_KEY": KEY,
             "SOCKET_RATE": "0",
+            "LIMITS": "off",
         }
 
     @property

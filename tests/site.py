@@ -32,7 +32,7 @@ TOP = Path(__file__).parent.parent
 PASSWORD = "knock knock knock"
 TABLES = (
     "users, sessions, conversations, participants, messages, notifications,"
-    " telegram_codes, telegram_requests, telegram_cursors"
+    " telegram_codes, telegram_requests, telegram_refusals, telegram_cursors, recovery_codes, invitations, blocks"
 )
 PATIENCE = 10.0
 """Seconds to wait for what must come."""

@@ -39,7 +39,13 @@ class Settings:
     site_url: str
     """Where people reach the site, for the links in Telegram; without a trailing slash."""
     socket_rate: float
-    """Frames that one socket may send per second; 0 is no limit."""
+    """Frames that one user may send per second; 0 is no limit."""
+    limits: bool
+    """Whether sign-ups, logins and sockets are limited; off for benchmarks and tests that come from one address."""
+    sign_up: str
+    """Who may register: everybody (open), who was invited (invite), nobody (closed)."""
+    metrics_token: str | None
+    """The bearer token of /metrics; None shows them to nobody."""
     log_format: str
 
     @property
@@ -76,6 +82,9 @@ def read(environ: Mapping[str, str]) -> Settings:
         telegram_api_url=get("TELEGRAM_API_URL", "https://api.telegram.org", _http, "an http(s):// address"),
         site_url=get("SITE_URL", _address(host, port), _http, "an http(s):// address"),
         socket_rate=get("SOCKET_RATE", 20.0, _rate, "a number of frames a second, 0 for no limit"),
+        limits=get("LIMITS", True, _switch, "on or off"),
+        sign_up=get("SIGN_UP", "open", _one_of("open", "invite", "closed"), "open, invite or closed"),
+        metrics_token=environ.get("METRICS_TOKEN", "").strip() or None,
         log_format=get("LOG_FORMAT", "console", _one_of("console", "json"), "console or json"),
     )
 
@@ -175,6 +184,10 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
         return number
 
     return cast
+
+
+def _switch(value: str) -> bool:
+    return {"on": True, "off": False}[_one_of("on", "off")(value.lower())]
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:

@@ -49,7 +49,17 @@ class User(Base):
     """Why Telegram was unlinked without the user's doing, in words; None once linked again."""
     telegram_not_before: Mapped[datetime | None] = mapped_column(Moment)
     """Telegram asked for silence towards this chat until then."""
+    telegram_username: Mapped[str | None] = mapped_column(Text)
+    """The linked account's @name, without the @. Unlike `telegram_name` nobody else can have it."""
     notify_when_away: Mapped[bool] = mapped_column(server_default=text("false"))
+    totp_secret: Mapped[str | None] = mapped_column(Text)
+    """Of the second factor, in base32; None without one."""
+    totp_step: Mapped[int | None] = mapped_column(BigInteger)
+    """The 30 seconds whose code was used last: no code is good twice."""
+    is_admin: Mapped[bool] = mapped_column(server_default=text("false"))
+    banned_at: Mapped[datetime | None] = mapped_column(Moment)
+    deleted_at: Mapped[datetime | None] = mapped_column(Moment)
+    """When the user deleted the account. The row stays, under another name, for the messages."""
     created_at: Mapped[datetime] = mapped_column(Moment, server_default=func.now())
     search: Mapped[str] = mapped_column(TSVECTOR, Computed("username_search(username)", persisted=True), deferred=True)
     """Every ending of the name, so that an indexed prefix match finds any part of it."""
@@ -63,8 +73,47 @@ class Session(Base):
     id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     user_agent: Mapped[str] = mapped_column(Text, server_default="")
+    address: Mapped[str] = mapped_column(Text, server_default="")
+    """The client's address at the login."""
     created_at: Mapped[datetime] = mapped_column(Moment, server_default=func.now())
+    seen_at: Mapped[datetime] = mapped_column(Moment, server_default=func.now())
+    """When it was last used, to a few minutes."""
+    confirmed_at: Mapped[datetime] = mapped_column(Moment, server_default=func.now())
+    """When its user last typed the password."""
     expires_at: Mapped[datetime] = mapped_column(Moment, index=True)
+
+
+class RecoveryCode(Base):
+    """A second factor on paper, found by the code's SHA-256; using it deletes the row."""
+
+    __tablename__ = "recovery_codes"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+
+
+class Invitation(Base):
+    """A link to register with, found by the SHA-256 of its code. It is good once."""
+
+    __tablename__ = "invitations"
+
+    id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    made_by_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    note: Mapped[str] = mapped_column(Text, server_default="")
+    """For whom it is, in the words of who made it."""
+    created_at: Mapped[datetime] = mapped_column(Moment, server_default=func.now())
+    expires_at: Mapped[datetime] = mapped_column(Moment)
+    used_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+
+
+class Block(Base):
+    """`user_id` wants nothing from `blocked_id`, who is not told."""
+
+    __tablename__ = "blocks"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    blocked_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(Moment, server_default=func.now())
 
 
 class Conversation(Base):
@@ -127,6 +176,8 @@ class Message(Base):
     created_at: Mapped[datetime] = mapped_column(Moment)
     edited_at: Mapped[datetime | None] = mapped_column(Moment)
     removed_at: Mapped[datetime | None] = mapped_column(Moment)
+    held: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Sent by somebody whom the recipient blocked: only its author ever sees it."""
 
 
 class NotificationState(StrEnum):
@@ -208,6 +259,8 @@ class TelegramCode(Base):
 
     id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    session_id: Mapped[bytes | None] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), index=True)
+    """The session that was shown the code, which ends with it. A code without one, of an older release, links nobody."""
     expires_at: Mapped[datetime] = mapped_column(Moment)
 
 
@@ -221,9 +274,22 @@ class TelegramRequest(Base):
 
     chat_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     telegram_name: Mapped[str] = mapped_column(Text)
+    telegram_username: Mapped[str | None] = mapped_column(Text)
+    number: Mapped[int] = mapped_column(server_default=text("0"))
+    """Shown by the bot and by the site, for the user to compare."""
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     asked: Mapped[bool] = mapped_column(server_default=text("true"))
     """Whether the bot waits for this chat to type a username."""
+    created_at: Mapped[datetime] = mapped_column(Moment, server_default=func.now())
+
+
+class TelegramRefusal(Base):
+    """A user said "not me" to a Telegram account, which cannot ask for them again for a day."""
+
+    __tablename__ = "telegram_refusals"
+
+    chat_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
     created_at: Mapped[datetime] = mapped_column(Moment, server_default=func.now())
 
 
