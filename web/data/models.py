@@ -260,7 +260,7 @@ class TelegramCode(Base):
     id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     session_id: Mapped[bytes | None] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), index=True)
-    """The session that was shown the code, which ends with it. A code without one, of an older release, links nobody."""
+    """The session that was shown the code, which ends with it. None: the release before made it."""
     expires_at: Mapped[datetime] = mapped_column(Moment)
 
 
