@@ -30,6 +30,7 @@ def upgrade() -> None:
     op.add_column("sessions", sa.Column("seen_at", MOMENT, nullable=False, server_default=NOW))
     op.add_column("sessions", sa.Column("confirmed_at", MOMENT, nullable=False, server_default=NOW))
 
+    op.add_column("participants", sa.Column("shown_seq", sa.BigInteger))
     op.add_column("messages", sa.Column("held", sa.Boolean, nullable=False, server_default=sa.false()))
 
     # The release before inserts codes without a session; they no longer link anybody.
@@ -85,6 +86,7 @@ def downgrade() -> None:
         "telegram_requests": ("number", "telegram_username"),
         "telegram_codes": ("session_id",),
         "messages": ("held",),
+        "participants": ("shown_seq",),
         "sessions": ("confirmed_at", "seen_at", "address"),
         "users": ("telegram_username", "totp_step", "totp_secret", "deleted_at", "banned_at", "is_admin"),
     }

@@ -154,6 +154,8 @@ class Participant(Base):
     read_seq: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     active_at: Mapped[datetime | None] = mapped_column(Moment)
     """When the newest message came; None if there is none yet."""
+    shown_seq: Mapped[int | None] = mapped_column(BigInteger)
+    """The last message that the user may see, if those after it are held; None if it is the conversation's last one."""
 
 
 class Message(Base):
