@@ -140,7 +140,6 @@ def test_a_refused_message_comes_back_into_the_composer_with_the_reason(
 def test_the_window_scrolls_back_to_the_first_message_without_a_jump(
     window: Windows, alice: Person, bob: Person, postgres: psycopg.Connection
 ) -> None:
-    alice.page("/chat/bob")
     fill(postgres, 180)
     page = window(alice).open("/chat/bob")
     connected(page)
@@ -190,7 +189,6 @@ def test_an_edit_replaces_its_message_in_both_pages(window: Windows, alice: Pers
 def test_a_change_of_an_older_message_is_not_inserted_above_a_gap(
     window: Windows, alice: Person, bob: Person, postgres: psycopg.Connection, edit: Edit
 ) -> None:
-    alice.page("/chat/bob")
     fill(postgres, 200)
     page = window(bob).open("/chat/alice")
     connected(page)
@@ -209,7 +207,6 @@ def test_a_change_of_an_older_message_is_not_inserted_above_a_gap(
 def test_an_arrival_keeps_the_newest_in_view(
     window: Windows, alice: Person, bob: Person, postgres: psycopg.Connection
 ) -> None:
-    alice.page("/chat/bob")
     fill(postgres, 50)
     page = window(alice).open("/chat/bob")
     connected(page)
@@ -224,7 +221,6 @@ def test_an_arrival_keeps_the_newest_in_view(
 def test_times_and_days_are_the_readers_own(
     window: Windows, alice: Person, bob: Person, postgres: psycopg.Connection
 ) -> None:
-    alice.page("/chat/bob")
     fill(postgres, 2)
     postgres.execute("UPDATE messages SET created_at = '2024-03-09T22:30Z' WHERE seq = 1")
     postgres.execute("UPDATE messages SET created_at = '2024-03-10T01:15Z' WHERE seq = 2")

@@ -136,7 +136,6 @@ def both(
     postgres: psycopg.Connection,
     background: Background,
 ) -> Both:
-    alice.page("/chat/bob")
     fill(postgres, 120)
     url = f"http://127.0.0.1:{proxy.port}"
     hers = window(alice)

@@ -145,7 +145,9 @@ def test_everybody_writing_at_once_gets_a_seq_without_gaps_or_doubles(
 
 
 def fill(postgres: psycopg.Connection, count: int) -> None:
-    """Add messages to the only conversation."""
+    """Add messages to a new chat of the only two users."""
+    postgres.execute("INSERT INTO conversations (low_user_id, high_user_id) SELECT min(id), max(id) FROM users")
+    postgres.execute("INSERT INTO participants SELECT conversations.id, users.id FROM conversations, users")
     postgres.execute(
         "INSERT INTO messages (conversation_id, seq, version, author_id, nonce, body, created_at)"
         " SELECT id, n, n, low_user_id, n::text, 'number ' || n, now() FROM conversations, generate_series(1, %s) AS n",
@@ -156,7 +158,6 @@ def fill(postgres: psycopg.Connection, count: int) -> None:
 
 
 def test_older_messages_are_a_link_away(alice: Person, bob: Person, postgres: psycopg.Connection) -> None:
-    alice.page("/chat/bob")
     fill(postgres, 120)
 
     read: list[str] = []
@@ -173,7 +174,6 @@ def test_older_messages_are_a_link_away(alice: Person, bob: Person, postgres: ps
 
 
 def test_to_htmx_older_messages_are_a_fragment(alice: Person, bob: Person, postgres: psycopg.Connection) -> None:
-    alice.page("/chat/bob")
     fill(postgres, 60)
 
     page = Page(alice.http.get("/chat/bob/messages?before=11", headers={"HX-Request": "true"}))
@@ -185,7 +185,6 @@ def test_to_htmx_older_messages_are_a_fragment(alice: Person, bob: Person, postg
 def test_a_catch_up_has_everything_since_the_version_in_as_many_pages_as_it_takes(
     alice: Person, bob: Person, postgres: psycopg.Connection
 ) -> None:
-    alice.page("/chat/bob")
     fill(postgres, 450)
 
     caught, after, pages = [], 17, 0

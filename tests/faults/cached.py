@@ -57,7 +57,7 @@ class SlowReader:
             races = []
             for low, high in zip(people[::2], people[1::2], strict=True):
                 conversation = await one["conversations"].find(low.id, high.username)
-                assert conversation is not None
+                conversation = await one["conversations"].begin(conversation)
                 races.append(self._race(conversation, one, other))
             found = [sum(column) for column in zip(*await asyncio.gather(*races), strict=True)]
             return [

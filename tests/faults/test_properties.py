@@ -53,9 +53,9 @@ class Chat:
 
     async def begin(self) -> tuple[list[Somebody], Conversation]:
         people = await self.parts.people(2)
-        conversation = await self.processes[0]["conversations"].find(people[0].id, people[1].username)
-        assert conversation is not None
-        return people, conversation
+        conversations = self.processes[0]["conversations"]
+        conversation = await conversations.find(people[0].id, people[1].username)
+        return people, await conversations.begin(conversation)
 
 
 @dataclass

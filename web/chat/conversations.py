@@ -1,7 +1,7 @@
 """Conversations: their people and messages, and how far each of the people has read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import NamedTuple
@@ -34,7 +34,7 @@ class Person(NamedTuple):
 
 @dataclass(frozen=True)
 class Conversation:
-    """A conversation and its people, in the order of their ids."""
+    """A conversation and its people, in the order of their ids. `id` is 0 until the first message begins it."""
 
     id: int
     people: tuple[Person, ...]
@@ -43,6 +43,11 @@ class Conversation:
     @cached_property
     def user_ids(self) -> Sequence[int]:
         return [person.id for person in self.people]
+
+    @cached_property
+    def key(self) -> str:
+        """What pages call the conversation that were opened before it had an id."""
+        return "-".join(map(str, self.user_ids))
 
     def person(self, user_id: int) -> Person:
         return self.people[self.place(user_id)]
@@ -57,6 +62,14 @@ class Conversation:
     def name(self, user_id: int) -> str:
         """What this participant calls the conversation; it is also their address of it, /chat/{name}."""
         return ", ".join(person.username for person in self.others(user_id))
+
+    def element(self, kind: str) -> str:
+        """The id of an element of its pages."""
+        return f"{kind}-{self.id}" if self.id else f"{kind}-of-{self.key}"
+
+    def target(self, kind: str) -> str:
+        """Finds that element on every page, whenever it was opened."""
+        return f"#{kind}-{self.id}, #{kind}-of-{self.key}"
 
 
 class Message(NamedTuple):
@@ -160,7 +173,7 @@ class Conversations:
         hub.on_notice(PEOPLE_CHANGED, self._forget, missed=self._forget_all)
 
     async def find(self, me: int, username: str) -> Conversation | None:
-        """The conversation of user `me` with `username`, created if they have none.
+        """The conversation of user `me` with `username`, without an id if neither has written yet.
 
         None if nobody has that name, or if it is their own.
         """
@@ -175,13 +188,28 @@ class Conversations:
             return None
         found = rows[0]
         people = sorted([Person(found.my_id, found.my_name), Person(found.their_id, found.their_name)])
-        id = found.conversation_id or await self._begin([person.id for person in people])
-        conversation = Conversation(id, tuple(people))
-        if forgotten == self._forgotten:
+        conversation = Conversation(found.conversation_id or 0, tuple(people))
+        if conversation.id and forgotten == self._forgotten:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
             self._known[me, name] = conversation
         return conversation
+
+    async def begin(self, conversation: Conversation) -> Conversation:
+        """Create a conversation that has no id yet, unless the other user is doing so at this moment."""
+        low, high = conversation.user_ids
+        async with self._db() as db:
+            new = insert(conversations).values(low_user_id=low, high_user_id=high).on_conflict_do_nothing()
+            made = await db.scalar(new.returning(conversations.id))
+            if made is None:
+                query = select(conversations.id).where(
+                    conversations.low_user_id == low, conversations.high_user_id == high
+                )
+                return replace(conversation, id=(await db.scalars(query)).one())
+            people = [{"conversation_id": made, "user_id": user} for user in conversation.user_ids]
+            await db.execute(insert(Participant).values(people))
+            await db.commit()
+            return replace(conversation, id=made)
 
     def _forget(self, user_ids: Sequence[int]) -> None:
         self._forgotten += 1
@@ -194,27 +222,11 @@ class Conversations:
         self._forgotten += 1
         self._known.clear()
 
-    async def _begin(self, user_ids: Sequence[int]) -> int:
-        """Create the conversation of these two users, whose ids are in order. Returns its id."""
-        low, high = user_ids
-        async with self._db() as db:
-            new = insert(conversations).values(low_user_id=low, high_user_id=high).on_conflict_do_nothing()
-            made = await db.scalar(new.returning(conversations.id))
-            if made is None:  # the other user opened the chat at the same moment
-                query = select(conversations.id).where(
-                    conversations.low_user_id == low, conversations.high_user_id == high
-                )
-                return (await db.scalars(query)).one()
-            people = [{"conversation_id": made, "user_id": user} for user in user_ids]
-            await db.execute(insert(Participant).values(people))
-            await db.commit()
-            return int(made)
-
 
 async def state(reader: Reader, me: int, conversation_id: int) -> State:
     """Where the conversation stands for its participant `me`."""
-    [found] = await reader.fetch(STATE, me=me, conversation_id=conversation_id)
-    return found
+    found = await reader.fetch(STATE, me=me, conversation_id=conversation_id)
+    return found[0] if found else State(version=0, unread=0)  # nobody has written yet
 
 
 async def mark_read(reader: Reader, me: int, conversation_id: int, version: int) -> bool:

@@ -53,7 +53,7 @@ def with_mine(html: Markup, username: str) -> Markup:
 
 def message_swap(conversation: Conversation, html: str) -> str:
     """Puts messages in the order of `seq`, each one once."""
-    return f'<hx-upsert hx-target="#messages-{conversation.id}" key="data-seq" sort>{html}</hx-upsert>'
+    return f'<hx-upsert hx-target="{conversation.target("messages")}" key="data-seq" sort>{html}</hx-upsert>'
 
 
 def chats_swap(entries: Iterable[Entry]) -> str:
@@ -70,7 +70,7 @@ def refusal(nonce: str, reason: str, retry: bool) -> str:
 def typing(conversation: Conversation, author_id: int) -> str:
     """Somebody is typing; CSS fades it out."""
     username = conversation.person(author_id).username
-    return templates.macro("chat/_typing.html", "typing")(conversation.id, username)
+    return templates.macro("chat/_typing.html", "typing")(conversation.target("typing"), username)
 
 
 def linkify(text: str) -> Markup:

@@ -78,6 +78,8 @@ class Latests:
 
     async def of(self, conversation: Conversation, version: int) -> Latest:
         """The latest messages, not older than `version`."""
+        if not conversation.id:
+            return Latest(0, 0, [])
         found = await self._cached.read(conversation.id, version)
         while found is None or found.version < version:
             found = await asyncio.shield(self._loading_of(conversation, version))
@@ -126,6 +128,8 @@ async def after(reader: Reader, conversation: Conversation, version: int, first_
 
     Changes of older messages are left out: a page would put them above a gap.
     """
+    if not conversation.id:
+        return Changes([], version, more=False)
     rows = await reader.fetch(AFTER, conversation_id=conversation.id, version=version, first_seq=first_seq)
     [head, _], *_ = rows
     changed = [message for _, message in rows if message is not None]

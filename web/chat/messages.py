@@ -41,6 +41,8 @@ class Messages:
             raise Refused(Cause.INVALID, words)
         try:
             conversation = await self._conversations.find(me, to)
+            if conversation is not None and not conversation.id:
+                conversation = await self._conversations.begin(conversation)
         except DATABASE_AWAY:
             raise Refused(Cause.DATABASE, "Knock cannot reach its database at the moment.", retry=True) from None
         if conversation is None:

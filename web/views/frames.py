@@ -84,9 +84,11 @@ async def _act(site: Site, socket: Socket, frame: Frame) -> None:
     else:
         with suppress(*postgres.DATABASE_AWAY):
             conversation = await site.conversations.find(socket.me.id, frame.get("to", ""))
-            if conversation is not None and action == "typing":
+            if conversation is None or not conversation.id:
+                return  # there is nothing to read, and strangers are not told of typing
+            if action == "typing":
                 _type(site, socket.me, conversation)
-            elif conversation is not None:
+            else:
                 await _read(site, socket.me, conversation, frame.get("version", ""))
 
 
