@@ -53,7 +53,7 @@ async function post(/** @type {Unsent} */ item) {
 let connection = /** @type {Connection | null} */ (null);
 async function retry() {
   const due = outbox().filter((item) => isOverdue(item) && !refusedElsewhere.has(item.nonce));
-  if (due.length && body.dataset.socket !== "ended") {
+  if (due.length && body.dataset.code !== "4401") {
     keep(outbox()); // which shows that they are overdue
     // One by one, so that they keep their order; after a failure the rest waits for the next turn.
     for (const item of due) if ((await post(item).catch(() => "lost")) === "lost") break;
@@ -184,7 +184,12 @@ body.addEventListener("htmx:ws:after:connection", ({ detail }) => {
   for (const form of $$("#view, #read")) form.reset();
   settle();
 });
-body.addEventListener("htmx:ws:close", ({ detail }) => (body.dataset.socket = detail.code === 4401 ? "ended" : "lost"));
+body.addEventListener("htmx:ws:close", ({ detail: { code } }) => {
+  body.dataset.socket = Number(code) >= 4400 ? "ended" : "lost"; // what has ended does not come back by itself
+  body.dataset.code = String(code);
+});
+// Then the composer is a form like any other.
+composer?.addEventListener("submit", (it) => body.dataset.socket === "ended" && it.stopImmediatePropagation(), true);
 // After a logout the page says so, and does not take people away from what they are writing.
 document.addEventListener("htmx:before:response", (event) => {
   if (event.detail.ctx.response.status === 401) event.preventDefault();

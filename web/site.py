@@ -26,6 +26,9 @@ from web.live.hub import Hub
 from web.live.relay import Relay
 from web.settings import AFTER_CRASH, Settings
 
+TYPING = 3.0
+"""Seconds between two times that others are told that somebody types in a chat."""
+
 
 class Site(datastructures.State):
     """One web process."""
@@ -38,6 +41,9 @@ class Site(datastructures.State):
     endings: Endings
     limiter: Limiter
     pace: Pace
+    """Of users."""
+    typing_pace: Pace
+    """Of pairs of a conversation and a user."""
     conversations: Conversations
     latests: Latests
     list_updates: ListUpdates
@@ -61,12 +67,11 @@ async def running(settings: Settings) -> AsyncIterator[Mapping[str, Any]]:
         relay = Relay[cache.Change](
             redis, update_lists=cache.update, enqueue=tasks.enqueue, missed=AFTER_CRASH in os.environ
         )
-        hub = Hub(redis, relay, db)
+        hub = Hub(redis, relay, db, limits=settings.limits)
         list_updates = ListUpdates(reader, hub)
         announcer = Announcer(hub, list_updates, relay)
         writer = Writer(engine, announcer, relay.enqueue)
         conversations = Conversations(reader, db, hub)
-        pace = Pace(settings.socket_rate)
         for part in (reader, relay, hub, list_updates, writer):
             await stack.enter_async_context(part.running())
         yield {
@@ -77,10 +82,11 @@ async def running(settings: Settings) -> AsyncIterator[Mapping[str, Any]]:
             "hub": hub,
             "endings": Endings(hub.end_sessions),
             "limiter": Limiter(redis.client.connection_pool),
-            "pace": pace,
+            "pace": Pace(settings.socket_rate, burst=2 * settings.socket_rate),
+            "typing_pace": Pace(1 / TYPING, burst=1),
             "conversations": conversations,
             "latests": Latests(reader, Cache(redis)),
             "list_updates": list_updates,
             "announcer": announcer,
-            "messages": Messages(conversations, writer, pace),
+            "messages": Messages(conversations, writer),
         }

@@ -3,7 +3,6 @@
 import asyncio
 import re
 
-from web.accounts.pace import Pace
 from web.chat.conversations import Conversations
 from web.chat.refusals import Cause, Refused
 from web.chat.writer import Posted, Writer
@@ -16,18 +15,15 @@ NONCE = re.compile(r"[\x21-\x7e]{1,64}")
 class Messages:
     """One per process."""
 
-    def __init__(self, conversations: Conversations, writer: Writer, pace: Pace) -> None:
+    def __init__(self, conversations: Conversations, writer: Writer) -> None:
         self._conversations = conversations
         self._writer = writer
-        self._pace = pace
 
     async def post(self, me: int, to: str, body: str, nonce: str) -> asyncio.Future[Posted]:
         """Take a message of user `me` to the user named `to`; the future is done once PostgreSQL has committed it.
 
         Raises Refused, here or in the future.
         """
-        if not self._pace.allows(me):
-            raise Refused(Cause.PACE, "That was too much at once; it is sent again in a moment.", retry=True)
         body = body.replace("\r\n", "\n")
         if not body.strip():
             raise Refused(Cause.INVALID, "Write something first.")

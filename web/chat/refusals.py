@@ -25,3 +25,8 @@ class Refused(Exception):
         self.cause = cause
         self.retry = retry
         metrics.REFUSED.labels(cause.value).inc()
+
+
+def too_fast() -> Refused:
+    """The author sends more than their pace allows."""
+    return Refused(Cause.PACE, "That was too much at once; it is sent again in a moment.", retry=True)

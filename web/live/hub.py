@@ -20,7 +20,7 @@ from web.data import postgres
 from web.data.store import PAUSE, Store
 from web.live import presence
 from web.live.relay import FRAMES, MISSED, Frame, Notice, Relay
-from web.live.socket import NOT_SIGNED_IN, RESTART, Socket
+from web.live.socket import CROWDED, NOT_SIGNED_IN, RESTART, Socket
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ SILENCE = 5.0
 """Seconds of silence after which it counts as away."""
 START = 1.0
 """Seconds that the first socket waits for Redis at most."""
+TABS = 20
+"""Sockets of one user at most."""
 SESSIONS_ENDED = "sessions-ended"
 """The topic of notices with the ids of ended sessions, in hex."""
 
@@ -37,10 +39,12 @@ SESSIONS_ENDED = "sessions-ended"
 class Hub:
     """Every open socket of this process, by user."""
 
-    def __init__(self, store: Store, relay: Relay[Any], db: postgres.Database) -> None:
+    def __init__(self, store: Store, relay: Relay[Any], db: postgres.Database, *, limits: bool) -> None:
+        """`limits`: a user may have TABS sockets, and no more."""
         self._store = store
         self._relay = relay
         self._db = db
+        self._limits = limits
         self._sockets: dict[int, set[Socket]] = defaultdict(set)
         self._handlers: dict[str, Callable[[Sequence[Any]], None]] = {SESSIONS_ENDED: self._close_sessions}
         self._forgetters: list[Callable[[], None]] = []
@@ -65,6 +69,8 @@ class Hub:
     async def joined(self, socket: Socket) -> AsyncIterator[None]:
         """Add the socket to its user's; it gets everything that is published from here on."""
         user = socket.me.id
+        if self._limits:
+            self._make_room(user)
         self._sockets[user].add(socket)
         lifetime = (socket.me.expires_at - datetime.now(UTC)).total_seconds()
         expiry = asyncio.get_running_loop().call_later(lifetime, socket.close, NOT_SIGNED_IN)
@@ -79,6 +85,12 @@ class Hub:
             if not self._sockets[user]:
                 del self._sockets[user]
             await self.renew_presence([user])
+
+    def _make_room(self, user: int) -> None:
+        """Close the user's oldest idle socket if they have as many as they may: the last one that they would miss."""
+        sockets = [socket for socket in self._sockets.get(user, ()) if not socket.closing]
+        if len(sockets) >= TABS:
+            min(sockets, key=lambda socket: (socket.viewing, socket.heard_at)).close(CROWDED)
 
     async def looked(self, socket: Socket, *, viewing: bool) -> None:
         """The page came into view, or went out of it."""

@@ -17,6 +17,10 @@ NOT_SIGNED_IN = 4401
 """No session, or it has ended: the page does not reconnect."""
 RESTART = 1012
 """The page reconnects at once, and catches up."""
+CROWDED = 4408
+"""The user opened too many others: the page does not reconnect."""
+TOO_FAST = 4429
+"""The page went on sending more than it may: it does not reconnect."""
 OVERLOAD = 1013
 """The page did not read what it was sent: it reconnects later, and catches up."""
 
@@ -44,6 +48,8 @@ class Socket:
         self._send_event = send
         self._reader = asyncio.current_task()
         self._loop = asyncio.get_running_loop()  # asking for it costs a system call
+        self.heard_at = self._loop.time()
+        """When the page last sent something."""
         self._frames: deque[str] = deque()
         self._bytes = 0
         self._sender: asyncio.Task[None] | None = None
@@ -52,6 +58,10 @@ class Socket:
     @property
     def closing(self) -> bool:
         return self._closer is not None
+
+    def heard(self) -> None:
+        """The page sent something."""
+        self.heard_at = self._loop.time()
 
     def push(self, frame: str) -> None:
         """Send a frame, after those that wait; returns at once."""

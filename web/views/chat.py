@@ -12,7 +12,7 @@ from web.chat import conversations, fragments, history, lists
 from web.chat.cache import Latest
 from web.chat.conversations import Conversation
 from web.chat.lists import Entry
-from web.chat.refusals import Cause, Refused
+from web.chat.refusals import Cause, Refused, too_fast
 from web.data import postgres
 from web.site import Request
 from web.views import pages
@@ -78,6 +78,8 @@ async def _post(request: Request, body: str, nonce: str) -> Response:
         # The session ended while this was written; it is in the composer again after the login.
         return pages.to_login(request, f"/chat/{to}?{urlencode({'draft': body})}")
     try:
+        if not request.state.pace.allows(me.id):
+            raise too_fast()
         posted = await (await request.state.messages.post(me.id, to, body, nonce))
     except Refused as refused:
         if refused.cause is Cause.NOBODY:

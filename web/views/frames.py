@@ -12,10 +12,10 @@ from starlette.websockets import WebSocketDisconnect
 from web.accounts.sessions import SignedIn
 from web.chat import conversations, fragments
 from web.chat.conversations import Conversation
-from web.chat.refusals import Refused
+from web.chat.refusals import Refused, too_fast
 from web.chat.writer import Posted
 from web.data import postgres
-from web.live.socket import NOT_SIGNED_IN, Socket
+from web.live.socket import NOT_SIGNED_IN, TOO_FAST, Socket
 from web.site import Site, WebSocket
 from web.views import pages
 
@@ -49,36 +49,39 @@ async def _connect(websocket: WebSocket) -> None:
 
 
 async def _listen(websocket: WebSocket, socket: Socket) -> None:
+    pace = websocket.state.pace
     while not socket.closing:
         event = await websocket.receive()
         if event["type"] == "websocket.disconnect":
             return
+        socket.heard()
+        # Before it is parsed, so that a frame counts whatever is in it.
+        in_time = pace.allows(socket.me.id)
+        if not in_time and pace.is_abused(socket.me.id):
+            socket.close(TOO_FAST)
+            return
         frame = _parse(event.get("text") or event.get("bytes") or b"")
-        if frame is None:
-            socket.push(fragments.refusal("", UNREADABLE, retry=False))
-        else:
-            await _act(websocket.state, socket, frame)
+        await _act(websocket.state, socket, frame, in_time=in_time)
 
 
-def _parse(text: str | bytes) -> Frame | None:
-    """The frame's strings; None for what is no frame."""
+def _parse(text: str | bytes) -> Frame:
+    """The frame's strings; none of what is no frame."""
     try:
         values = orjson.loads(text)
     except ValueError:
-        return None
-    if not isinstance(values, dict) or not isinstance(values.get("action"), str):
-        return None
-    return {key: value for key, value in values.items() if isinstance(value, str)}
+        return {}
+    return {key: value for key, value in values.items() if isinstance(value, str)} if isinstance(values, dict) else {}
 
 
-async def _act(site: Site, socket: Socket, frame: Frame) -> None:
-    action = frame["action"]
+async def _act(site: Site, socket: Socket, frame: Frame, *, in_time: bool) -> None:
+    """`in_time`: within the user's pace."""
+    action = frame.get("action")
     if action == "send":
-        await _send(site, socket, frame)
+        await _send(site, socket, frame, in_time=in_time)
+    elif not in_time:
+        return  # the page says how far it has read with the next message
     elif action not in ("view", "typing", "read"):
         socket.push(fragments.refusal("", UNREADABLE, retry=False))
-    elif not site.pace.allows(socket.me.id):
-        return  # the page says how far it has read with the next message
     elif action == "view":
         await site.hub.looked(socket, viewing=frame.get("visible") == "true")
     else:
@@ -92,9 +95,11 @@ async def _act(site: Site, socket: Socket, frame: Frame) -> None:
                 await _read(site, socket.me, conversation, frame.get("version", ""))
 
 
-async def _send(site: Site, socket: Socket, frame: Frame) -> None:
+async def _send(site: Site, socket: Socket, frame: Frame, *, in_time: bool) -> None:
     nonce = frame.get("nonce", "")
     try:
+        if not in_time:
+            raise too_fast()
         posted = await site.messages.post(socket.me.id, frame.get("to", ""), frame.get("body", ""), nonce)
     except Refused as refused:
         socket.push(fragments.refusal(nonce, str(refused), refused.retry))
@@ -114,6 +119,8 @@ def _answer(socket: Socket, nonce: str, written: asyncio.Future[Posted]) -> None
 
 
 def _type(site: Site, me: SignedIn, conversation: Conversation) -> None:
+    if not site.typing_pace.allows((conversation.id, me.id)):
+        return
     others = [person.id for person in conversation.others(me.id)]
     site.hub.publish(others, fragments.typing(conversation, me.id))
 
