@@ -2,7 +2,6 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import unquote
 
 import psycopg
 import pytest
@@ -258,20 +257,6 @@ def test_the_chat_list_comes_in_pages(site: Site, alice: Person, postgres: psyco
         page = alice.page(str(more[0]["href"]))
 
     assert seen == [f"user{n}" for n in range(1, 121)]
-
-
-def test_what_was_written_when_the_session_had_ended_is_in_the_composer_after_the_login(
-    alice: Person, bob: Person
-) -> None:
-    kept = alice.another_browser()
-    alice.http.cookies.clear()
-
-    answer = alice.post("bob", "half a thought & more?\nyes")
-    alice.log_in()
-    page = alice.page(alice.log_in(next=unquote(answer.headers["location"].split("next=")[1])).headers["location"])
-
-    assert page.one("#body").get_text().lstrip("\n") == "half a thought & more?\nyes"
-    assert kept.page("/chat/bob").bodies == []
 
 
 def test_while_the_database_is_away_a_message_waits_in_a_form_of_its_own(

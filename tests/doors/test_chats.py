@@ -3,9 +3,12 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
+import pytest
+import redis
 
 from tests import site as sites
-from tests.site import Page, Person
+from tests.site import Page, Person, messages
+from web.chat.fragments import LINKS
 
 HTMX = {"HX-Request": "true"}
 
@@ -67,3 +70,84 @@ def test_two_first_messages_at_once_begin_one_chat(alice: Person, bob: Person, p
 
     assert begun(postgres) == 1
     assert sorted(bob.page("/chat/alice").bodies) == [str(n) for n in range(8)]
+
+
+MEGABYTE = 1024 * 1024
+LONGEST = [("😀.co " * 700)[:4000], '"' * 4000, "http://" + "😀" * 3990, "㍿" * 4000]
+
+
+@pytest.mark.parametrize("body", [LONGEST[0], "a@b.co " * 500, "http://a.b " * 300])
+def test_a_message_has_fifty_links_at_most(alice: Person, bob: Person, body: str) -> None:
+    alice.post("bob", body)
+
+    page = bob.page("/chat/alice")
+    assert len(page.html.select(".message-body a")) == LINKS
+    assert page.bodies == [body]
+
+
+def test_no_answer_grows_with_what_somebody_writes(
+    alice: Person, bob: Person, postgres: psycopg.Connection, valkey: redis.Redis
+) -> None:
+    count = 120
+    for n in range(count):
+        assert alice.post("bob", LONGEST[n % len(LONGEST)]).status_code == 303
+
+    read: list[int] = []
+    page = bob.page("/chat/alice")
+    while True:
+        assert len(page.response.content) < MEGABYTE
+        read = [message.seq for message in messages(page.html)] + read
+        if not (more := page.html.select(".more a[href*=before]")):
+            break
+        page = bob.page(str(more[0]["href"]))
+    assert read == list(range(1, count + 1))
+
+    caught: list[int] = []
+    after: object = 0
+    while True:
+        changes = Page(bob.http.get(f"/chat/alice/messages?after={after}", headers=HTMX))
+        assert len(changes.response.content) < MEGABYTE
+        caught += [message.seq for message in messages(changes.html)]
+        after = changes.one("#cursor")["value"]
+        if not changes.html.select("#catch-up"):
+            break
+    assert caught == read
+
+    for n in range(80):  # as long as a message may be to be appended
+        alice.post("bob", ('"' if n % 2 else "x") * (2000 if n % 2 else 4000))
+        bob.page("/chat/alice")
+    (key,) = valkey.scan_iter("latest:*")
+    assert sum(len(str(item).encode()) for item in valkey.lrange(str(key), 0, -1)) < MEGABYTE
+    assert bob.page("/chat/alice").status == 200
+
+
+def test_what_was_written_when_the_session_had_ended_stays_in_a_form(alice: Person, bob: Person) -> None:
+    body = "half a thought & more?\nyes"
+    alice.http.cookies.clear()
+
+    answer = alice.post("bob", body, nonce="n")
+    page = Page(answer)
+    assert (page.status, "location" in answer.headers, "set-cookie" in answer.headers) == (401, False, False)
+    assert "Your session has ended" in page.html.get_text()
+    assert page.one("a[href='/login']")["target"] == "_blank"
+    kept = {str(field["name"]): field.get("value") or field.get_text() for field in page.html.select("form [name]")}
+    kept["body"] = str(kept["body"]).removeprefix("\n")  # as browsers do
+    assert kept == {"body": body, "nonce": "n"}
+    assert bob.page("/chat/alice").bodies == []
+
+    alice.log_in()
+    again = alice.http.post(str(page.one("form")["action"]), data=kept)
+    assert again.status_code == 303
+    assert bob.page("/chat/alice").bodies == [body]
+    assert alice.page("/chat/bob?draft=of+another+site").one("#body").get_text().strip() == ""
+
+
+def test_a_page_learns_that_its_session_has_ended_and_keeps_the_message(alice: Person, bob: Person) -> None:
+    alice.http.cookies.clear()
+
+    answer = alice.http.post("/chat/bob/messages", data={"body": "kept", "nonce": "n"}, headers=HTMX)
+
+    assert (answer.status_code, "hx-redirect" in answer.headers) == (401, False)
+    refusal = Page(answer).one(".send-refused")
+    assert (refusal["data-nonce"], refusal.has_attr("data-retry")) == ("n", True)
+    assert "kept" not in str(answer.headers)

@@ -20,6 +20,9 @@ LENGTH = 50
 SECONDS = 7 * 86400
 """A list that nobody opens expires; a key that expires may also be evicted by `volatile-lru`."""
 
+LONG = 10 * 1024
+"""Characters. A longer message is not appended to a list: with LENGTH of them it would take too much of Redis."""
+
 _RELEASE = fragments.release()
 
 # KEYS: the lists. ARGV: LENGTH, SECONDS, then as JSON for each list the version before, the version, the last seq and
@@ -122,6 +125,8 @@ class Cache:
             metrics.CACHE["stale"].inc()
             return None
         metrics.CACHE["hit"].inc()
+        if sum(map(len, messages)) * 4 > fragments.PAGE_BYTES:  # a character takes four bytes at most
+            messages = fragments.fitting(reversed(messages))[::-1]
         return Latest(held, last_seq, messages)
 
     async def fill(self, conversation_id: int, latest: Latest) -> None:
@@ -135,7 +140,11 @@ class Cache:
 def update(pipeline: Evaluates, changes: Sequence[Change]) -> None:
     """Add changes of lists to a pipeline; one call for all of them, since each call has its price."""
     keys = [_key(change.conversation_id) for change in changes]
-    values = [(before, version, last_seq, messages) for _, before, version, last_seq, messages in changes]
+    values = [
+        # No list is at version -1, so one that would get too long is dropped like one that missed a change.
+        (-1 if any(len(html) > LONG for _, html in messages) else before, version, last_seq, messages)
+        for _, before, version, last_seq, messages in changes
+    ]
     pipeline.eval(UPDATE, len(keys), *keys, str(LENGTH), str(SECONDS), orjson.dumps(values).decode())
 
 

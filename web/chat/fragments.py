@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 from linkify_it import LinkifyIt
 from markupsafe import Markup, escape
@@ -16,6 +17,12 @@ from web import templates
 from web.chat.conversations import Conversation, Message
 from web.chat.lists import Entry
 
+Html = TypeVar("Html", bound=str)
+
+LINKS = 50
+"""Links in one message at most: the HTML of a link is many times as long as the shortest address."""
+PAGE_BYTES = 512 * 1024
+"""What the messages of a page, or of one answer to a page, take at most."""
 PLACES = 8
 """Styles that tell the authors of neighbouring messages apart; app.css has as many."""
 
@@ -51,6 +58,18 @@ def with_mine(html: Markup, username: str) -> Markup:
     return html.replace(author, author + Markup(" data-mine"))
 
 
+def fitting(messages: Iterable[Html]) -> list[Html]:
+    """The messages from the first on that fit into PAGE_BYTES, and at least one."""
+    kept: list[Html] = []
+    size = 0
+    for html in messages:
+        size += len(html.encode())
+        if kept and size > PAGE_BYTES:
+            break
+        kept.append(html)
+    return kept
+
+
 def message_swap(conversation: Conversation, html: str) -> str:
     """Puts messages in the order of `seq`, each one once."""
     return f'<hx-upsert hx-target="{conversation.target("messages")}" key="data-seq" sort>{html}</hx-upsert>'
@@ -74,13 +93,13 @@ def typing(conversation: Conversation, author_id: int) -> str:
 
 
 def linkify(text: str) -> Markup:
-    """The text, escaped, with its http, https and mail addresses as links."""
+    """The text, escaped, with its http, https and mail addresses as links, as far as LINKS."""
     found = _links.match(text) if _may_have_links(text) else None
     if not found:
         return escape(text)
     pieces = []
     end = 0
-    for link in found:
+    for link in found[:LINKS]:
         pieces.append(escape(text[end : link.index]))
         anchor = Markup('<a href="{}" target="_blank" rel="noopener noreferrer nofollow">{}</a>')
         pieces.append(anchor.format(link.url, link.raw))

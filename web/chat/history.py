@@ -26,6 +26,13 @@ class Head(NamedTuple):
     last_seq: int
 
 
+class Page(NamedTuple):
+    """Messages of a conversation, rendered, oldest first, and the `seq` from which on a reader has them then."""
+
+    html: Markup
+    first_seq: int
+
+
 class Changes(NamedTuple):
     """A page of a catch-up: the messages, rendered, the version that they lead to, and whether more follow."""
 
@@ -113,14 +120,15 @@ async def load_latest(reader: Reader, conversation: Conversation) -> Latest:
     """The latest messages and their version, read in one statement and so at one moment."""
     rows = await reader.fetch(LATEST, conversation_id=conversation.id)
     [head, _], *_ = rows
-    html = [fragments.message(conversation, message) for _, message in rows if message is not None]
-    return Latest(head.conversation_version, head.last_seq, html)
+    newest = (fragments.message(conversation, message) for _, message in reversed(rows) if message is not None)
+    return Latest(head.conversation_version, head.last_seq, fragments.fitting(newest)[::-1])
 
 
-async def before(reader: Reader, conversation: Conversation, seq: int) -> list[Markup]:
-    """The messages before `seq`, rendered, oldest first, at most a page of them."""
+async def before(reader: Reader, conversation: Conversation, seq: int) -> Page:
+    """The messages before `seq`, at most a page of them."""
     rows = await reader.fetch(BEFORE, conversation_id=conversation.id, seq=seq)
-    return [fragments.message(conversation, message) for message in reversed(rows)]
+    html = fragments.fitting(fragments.message(conversation, message) for message in rows)
+    return Page(Markup("\n").join(html[::-1]), rows[len(html) - 1].seq if rows else 1)
 
 
 async def after(reader: Reader, conversation: Conversation, version: int, first_seq: int = 1) -> Changes:
@@ -133,6 +141,7 @@ async def after(reader: Reader, conversation: Conversation, version: int, first_
     rows = await reader.fetch(AFTER, conversation_id=conversation.id, version=version, first_seq=first_seq)
     [head, _], *_ = rows
     changed = [message for _, message in rows if message is not None]
-    more = len(changed) == CHANGES
-    reached = changed[-1].version if more else max(version, head.conversation_version)
-    return Changes([fragments.message(conversation, message) for message in changed], reached, more)
+    html = fragments.fitting(fragments.message(conversation, message) for message in changed)
+    more = len(html) == CHANGES or len(html) < len(changed)
+    reached = changed[len(html) - 1].version if more else max(version, head.conversation_version)
+    return Changes(html, reached, more)

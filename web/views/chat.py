@@ -2,19 +2,18 @@
 
 import logging
 from secrets import token_urlsafe
-from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 
 from web.accounts.sessions import SignedIn
 from web.chat import conversations, fragments, history, lists
-from web.chat.cache import Latest
 from web.chat.conversations import Conversation
+from web.chat.history import Page
 from web.chat.lists import Entry
 from web.chat.refusals import Cause, Refused, too_fast
 from web.data import postgres
-from web.site import Request
+from web.site import Request, Site
 from web.views import pages
 
 log = logging.getLogger(__name__)
@@ -34,7 +33,7 @@ async def index(request: Request, me: SignedIn, entries: list[Entry]) -> Respons
 @pages.signed_in_with_chats
 async def chat(request: Request, me: SignedIn, entries: list[Entry]) -> Response:
     conversation = await pages.conversation_of(request, me)
-    return await _window(request, me, conversation, entries, draft=request.query_params.get("draft", ""))
+    return await _window(request, me, conversation, entries)
 
 
 @pages.signed_in
@@ -52,12 +51,10 @@ async def older_or_changed(request: Request, me: SignedIn) -> Response:
         return pages.render("chat/_changes.html", conversation=conversation, name=name, changes=changes)
     if before is None:
         return pages.see_other(f"/chat/{name}")
-    items = await history.before(reader, conversation, before)
-    first_seq = before - len(items) if items else 1
+    older = await history.before(reader, conversation, before)
     if pages.is_htmx(request):
-        return pages.render("chat/_older.html", conversation=conversation, name=name, items=items, first_seq=first_seq)
-    entries = await lists.listed(reader, me.id)
-    return await _window(request, me, conversation, entries, older=Latest(0, before - 1, items))
+        return pages.render("chat/_older.html", conversation=conversation, name=name, older=older)
+    return await _window(request, me, conversation, await lists.listed(reader, me.id), older=older)
 
 
 async def post(request: Request) -> Response:
@@ -75,8 +72,7 @@ async def _post(request: Request, body: str, nonce: str) -> Response:
     me = await pages.who(request)
     to = request.path_params["username"]
     if me is None:
-        # The session ended while this was written; it is in the composer again after the login.
-        return pages.to_login(request, f"/chat/{to}?{urlencode({'draft': body})}")
+        return _unsent(request, body, nonce, "Your session has ended. Log in, then send your message again.", 401)
     try:
         if not request.state.pace.allows(me.id):
             raise too_fast()
@@ -102,8 +98,10 @@ def _unsent(request: Request, body: str, nonce: str, said: str, status: int = 50
     if pages.is_htmx(request):
         answer = HTMLResponse(fragments.refusal(nonce, said, retry=True), status)
     else:
-        answer = pages.render("chat/unsent.html", status, path=request.url.path, body=body, nonce=nonce, said=said)
-    answer.headers["Retry-After"] = pages.RETRY_AFTER
+        again = {"path": request.url.path, "body": body, "nonce": nonce, "to_log_in": status == 401}
+        answer = pages.render("chat/unsent.html", status, said=said, **again)
+    if status != 401:
+        answer.headers["Retry-After"] = pages.RETRY_AFTER
     return answer
 
 
@@ -113,32 +111,42 @@ async def _window(
     conversation: Conversation,
     entries: list[Entry],
     *,
-    older: Latest | None = None,
+    older: Page | None = None,
     draft: str = "",
     nonce: str = "",
     said: str = "",
     status: int = 200,
 ) -> HTMLResponse:
     """The chat, with what could not be sent still in its composer; `older` is shown instead of the latest messages."""
-    site = request.state
     here = next((entry for entry in entries if entry.conversation_id == conversation.id), None)
-    state = here or await conversations.state(site.reader, me.id, conversation.id)
-    latest = older or await site.latests.of(conversation, state.version)
-    if older is None and (state.unread or latest.version > state.version):
-        await conversations.mark_read(site.reader, me.id, conversation.id, latest.version)
-        site.list_updates.changed(conversation.id, [me.id])
+    version = 0
+    if older is None:
+        version, shown = await _read(request.state, me, conversation, here)
         entries = [entry._replace(read_seq=entry.last_seq) if entry is here else entry for entry in entries]
+    else:
+        shown = older
     return pages.render(
         "chat/chat.html",
         status,
         me=me,
         conversation=conversation,
         name=conversation.name(me.id),
-        latest=latest,
-        html=fragments.with_mine(latest.html, me.username),
+        version=version,
+        first_seq=shown.first_seq,
+        html=fragments.with_mine(shown.html, me.username),
         is_older=older is not None,
         entries=entries,
         draft=draft,
         nonce=nonce or token_urlsafe(16),
         said=said,
     )
+
+
+async def _read(site: Site, me: SignedIn, conversation: Conversation, here: Entry | None) -> tuple[int, Page]:
+    """The latest messages, which count as read from now on, and their version. `here` is the chat's entry, if known."""
+    state = here or await conversations.state(site.reader, me.id, conversation.id)
+    latest = await site.latests.of(conversation, state.version)
+    if state.unread or latest.version > state.version:
+        await conversations.mark_read(site.reader, me.id, conversation.id, latest.version)
+        site.list_updates.changed(conversation.id, [me.id])
+    return latest.version, Page(latest.html, latest.first_seq)
