@@ -1,17 +1,26 @@
 """Sockets under attack: too many of them, too many frames, and frames that nobody can read."""
 
+import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from types import SimpleNamespace
 
+import psycopg
 import pytest
+import redis
 from websockets.exceptions import ConnectionClosed
 
 from tests import site as sites
+from tests.faults.proxy import Proxy
 from tests.site import Page, Site, Tab
+from web import settings
 from web.accounts import pace
+from web.live import hub
 from web.live.hub import TABS
-from web.live.socket import CROWDED, TOO_FAST
+from web.live.relay import MISSED
+from web.live.socket import CROWDED, NOT_SIGNED_IN, RESTART, TOO_FAST
+from web.site import running
 
 RATE = 5
 BURST = 2 * RATE
@@ -129,3 +138,76 @@ def test_messages_by_http_have_the_same_pace(strict: Site, clock: Clock) -> None
     assert len(bob.page("/chat/alice").bodies) == BURST
     clock.now += 1 / RATE
     assert alice.post("bob", "patient").status_code == 303
+
+
+def test_a_log_out_elsewhere_ends_sockets_while_redis_says_nothing(
+    environ: dict[str, str], clean: None, postgres: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "SILENCE", 3600)  # it never counts as away
+    with (
+        Proxy(environ["REDIS_URL"].removeprefix("unix://")).running() as proxy,
+        sites.in_this_process(environ, REDIS_URL=f"redis://127.0.0.1:{proxy.port}") as site,
+    ):
+        alice, bob = site.person("alice"), site.person("bob")
+        with alice.socket() as hers, bob.socket() as his:
+            # As another process leaves it whose notice does not arrive here.
+            postgres.execute("DELETE FROM sessions USING users WHERE user_id = users.id AND username = 'alice'")
+            time.sleep(3 * hub.DOUBT)
+            assert hers.is_open()  # while Redis answers, PostgreSQL is not asked
+
+            proxy.freeze()
+            assert hers.close_code() == NOT_SIGNED_IN
+            assert his.is_open()
+            proxy.thaw()
+
+
+def test_after_a_crash_pages_come_back_a_few_at_a_time(
+    environ: dict[str, str], clean: None, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "PIECE", 2)
+    monkeypatch.setattr(hub, "PIECE_PAUSE", 3600)
+    with sites.in_this_process(environ) as site, ExitStack() as stack:
+        alice = site.person("alice")
+        viewed, *others = [stack.enter_context(alice.socket()) for _ in range(5)]
+        viewed.send(action="view", visible="true")
+        assert all(tab.is_open() for tab in (viewed, *others))
+
+        valkey.publish(MISSED, "")
+
+        assert viewed.close_code() == RESTART
+        assert others[-1].close_code() == RESTART
+        assert all(tab.is_open() for tab in others[:-1])
+
+
+def test_after_a_crash_every_page_comes_back(
+    environ: dict[str, str], clean: None, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "PIECE", 2)
+    with sites.in_this_process(environ) as site, ExitStack() as stack:
+        alice = site.person("alice")
+        tabs = [stack.enter_context(alice.socket()) for _ in range(7)]
+        assert all(tab.is_open() for tab in tabs)
+        valkey.publish(MISSED, "")
+        valkey.publish(MISSED, "")
+
+        assert {tab.close_code() for tab in tabs} == {RESTART}
+        with alice.socket() as again:
+            assert again.is_open()
+            valkey.publish(MISSED, "")
+            assert again.close_code() == RESTART
+
+
+def test_presence_of_a_crowd_is_told_in_pieces(environ: dict[str, str], clean: None, valkey: redis.Redis) -> None:
+    def calls() -> int:
+        stats: dict[str, dict[str, int]] = valkey.info("commandstats")
+        return stats.get("cmdstat_eval", {}).get("calls", 0)
+
+    async def run() -> None:
+        async with running(settings.read({**environ, "PORT": "8000"})) as parts:
+            await parts["hub"].renew_presence(range(2_500))
+
+    before = calls()
+    asyncio.run(run())
+
+    assert len(list(valkey.scan_iter("live:*"))) == 2_500
+    assert calls() - before == 3

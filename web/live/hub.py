@@ -2,8 +2,8 @@
 
 A frame goes straight to the user's sockets in this process, and through Redis to those in others. A process listens
 before it serves, so there is no gap between what a page catches up with and what is pushed to it. When frames may have
-been lost, because Redis was away, the sockets are closed with 1012: their pages come back at random moments and catch
-up.
+been lost, because Redis was away or a process crashed, the sockets are closed with 1012, a few at a time: their pages
+come back at random moments and catch up.
 """
 
 import asyncio
@@ -24,10 +24,18 @@ from web.live.socket import CROWDED, NOT_SIGNED_IN, RESTART, Socket
 
 log = logging.getLogger(__name__)
 
-PING = 2.0
+PING = 0.5
 """Seconds of silence after which Redis is pinged."""
+DOUBT = 1.0
+"""Seconds of silence after which PostgreSQL is asked too: a log-out elsewhere ends sockets within two seconds."""
 SILENCE = 5.0
-"""Seconds of silence after which it counts as away."""
+"""Seconds of silence after which Redis counts as away."""
+PIECE = 25
+"""Sockets that are closed at a time when they may have missed something."""
+PIECE_PAUSE = 0.05
+"""Seconds between two pieces: their pages come back no faster than the machine can serve them."""
+PRESENCE_PIECE = 1000
+"""Users whose presence is told in one call, which holds up everybody else's for some milliseconds."""
 START = 1.0
 """Seconds that the first socket waits for Redis at most."""
 TABS = 20
@@ -49,6 +57,10 @@ class Hub:
         self._handlers: dict[str, Callable[[Sequence[Any]], None]] = {SESSIONS_ENDED: self._close_sessions}
         self._forgetters: list[Callable[[], None]] = []
         self._listening = asyncio.Event()
+        self._heard_at = 0.0
+        """When Redis last said something."""
+        self._to_restart: list[Socket] = []
+        self._restarting: asyncio.TimerHandle | None = None
         self._to_renew: set[int] = set()
         self._renewing = asyncio.Lock()
         self._next_renewal: asyncio.Task[None] | None = None
@@ -151,14 +163,14 @@ class Hub:
         """Listen until Redis goes away. Raises the error that says so."""
         async with self._store.client.pubsub() as pubsub:
             await pubsub.subscribe(FRAMES, MISSED)
-            heard = asyncio.get_running_loop().time()
+            self._heard_at = asyncio.get_running_loop().time()
             while True:
                 message = await pubsub.get_message(timeout=PING)
                 now = asyncio.get_running_loop().time()
                 if message is not None:
-                    heard = now
+                    self._heard_at = now
                     self._hear(message["type"], message["channel"], message["data"])
-                elif now - heard > SILENCE:
+                elif now - self._heard_at > SILENCE:
                     raise TimeoutError(f"no word from Redis for {SILENCE:.0f} s")
                 else:
                     await pubsub.ping()
@@ -175,8 +187,18 @@ class Hub:
             self._listening.set()
             for forget in self._forgetters:
                 forget()
-            for socket in self._every_socket():
-                socket.close(RESTART)
+            # Those in view are the last of the list, and the first to come back.
+            self._to_restart = sorted(self._every_socket(), key=lambda socket: (socket.viewing, socket.heard_at))
+            if self._restarting is None:
+                self._restart_some()
+
+    def _restart_some(self) -> None:
+        """Let a few pages come back and catch up, and after a moment the next ones."""
+        for socket in self._to_restart[-PIECE:]:
+            socket.close(RESTART)
+        del self._to_restart[-PIECE:]
+        loop = asyncio.get_running_loop()
+        self._restarting = loop.call_later(PIECE_PAUSE, self._restart_some) if self._to_restart else None
 
     def _is_viewing(self, user: int) -> bool:
         return any(socket.viewing for socket in self._sockets.get(user, ()))
@@ -202,15 +224,18 @@ class Hub:
     async def _renew_presence(self) -> None:
         async with self._renewing:
             self._next_renewal = None
-            viewing = {user: self._is_viewing(user) for user in self._to_renew}
+            users = list(self._to_renew)
             self._to_renew.clear()
-            await self._store.attempt(presence.refresh(self._store.client, self._relay.process_id, viewing))
+            for start in range(0, len(users), PRESENCE_PIECE):
+                viewing = {user: self._is_viewing(user) for user in users[start : start + PRESENCE_PIECE]}
+                await self._store.attempt(presence.refresh(self._store.client, self._relay.process_id, viewing))
 
     async def _watch_sessions_forever(self) -> None:
-        """While Redis cannot pass on that somebody logged out elsewhere, ask PostgreSQL: two seconds are promised."""
+        """While Redis may not pass on that somebody logged out elsewhere, ask PostgreSQL: two seconds are promised."""
         while True:
-            await asyncio.sleep(1)
-            if self._sockets and not self.is_listening:
+            await asyncio.sleep(DOUBT / 2)
+            silence = asyncio.get_running_loop().time() - self._heard_at
+            if self._sockets and (silence > DOUBT or not self.is_listening):
                 with suppress(*postgres.DATABASE_AWAY):
                     async with self._db() as db:
                         ids = {socket.me.session_id for socket in self._every_socket()}
