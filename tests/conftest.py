@@ -66,6 +66,7 @@ def environ(data: Path) -> Iterator[dict[str, str]]:
             "DATA_DIR": str(data),
             "WEB_PROCESSES": "2",
             "SOCKET_RATE": "0",
+            "METRICS_TOKEN": sites.METRICS_TOKEN,
             "LIMITS": "off",  # everybody here comes from one address
         }
         # Nobody switches this machine off in the middle of a test, so nothing has to wait for the disk.

@@ -27,9 +27,11 @@ from websockets.sync.client import ClientConnection, connect
 
 from web import settings
 from web.app import make_app
+from web.server import process
 
 TOP = Path(__file__).parent.parent
 PASSWORD = "knock knock knock"
+METRICS_TOKEN = "the-token-of-the-metrics"
 TABLES = (
     "users, sessions, conversations, participants, messages, notifications,"
     " telegram_codes, telegram_requests, telegram_refusals, telegram_cursors, recovery_codes, invitations, blocks"
@@ -71,14 +73,9 @@ def running(environ: Mapping[str, str], **more: str) -> Iterator["Site"]:
 def in_this_process(environ: Mapping[str, str], **more: str) -> Iterator["Site"]:
     """One web process as a thread of this one: starts at once, and a test can patch its clock and its bounds."""
     site = Site({**environ, "PORT": str(free_port()), **more})
-    config = uvicorn.Config(
-        make_app(settings.read(site.environ)),
-        port=int(site.environ["PORT"]),
-        ws="websockets-sansio",
-        lifespan="on",
-        log_config=None,
-        timeout_graceful_shutdown=1,
-    )
+    chosen = settings.read(site.environ)
+    config = process.config(chosen, make_app(chosen))
+    config.port, config.timeout_graceful_shutdown = chosen.port, 1
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -139,6 +136,9 @@ class Site:
         client = httpx.Client(base_url=self.url, timeout=PATIENCE, cookies=dict(cookies or {}), verify=_NO_TLS)
         self.clients.append(client)
         return client
+
+    def metrics(self) -> httpx.Response:
+        return self.client().get("/metrics", headers={"Authorization": f"Bearer {METRICS_TOKEN}"})
 
     def close_clients(self) -> None:
         while self.clients:

@@ -1,11 +1,11 @@
-"""The site: all its routes, and the middleware before them."""
+"""The site: all its routes, behind its doors."""
 
 import gc
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from web import log, settings, site, templates
 from web.doors import Doors
@@ -38,7 +38,7 @@ GARBAGE = (20_000, 50, 100)
 """The thresholds of gc.set_threshold: rarely, since it takes long where thousands of sockets are open."""
 
 
-def from_environment() -> Starlette:
+def from_environment() -> ASGIApp:
     """The site of a web process."""
     chosen = settings.load()
     log.configure(chosen)
@@ -47,11 +47,8 @@ def from_environment() -> Starlette:
     return make_app(chosen)
 
 
-def make_app(chosen: Settings) -> Starlette:
+def make_app(chosen: Settings) -> ASGIApp:
     """The site with these settings."""
-    return Starlette(
-        routes=routes,
-        middleware=[Middleware(Doors)],
-        exception_handlers=pages.HANDLERS,
-        lifespan=lambda _app: site.running(chosen),
-    )
+    app = Starlette(routes=routes, exception_handlers=pages.HANDLERS, lifespan=lambda _app: site.running(chosen))
+    app.router.redirect_slashes = False  # it would lead to wherever the Host header says
+    return Doors(app, chosen)

@@ -3,11 +3,17 @@
 Pure ASGI, since a BaseHTTPMiddleware never sees a WebSocket.
 """
 
-from urllib.parse import urlsplit
+import logging
+from functools import lru_cache
+from ipaddress import ip_address
 
 from starlette.datastructures import Headers
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from web.settings import Settings
+
+log = logging.getLogger(__name__)
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -27,19 +33,33 @@ HEADERS = (
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 )
+HSTS = (b"strict-transport-security", b"max-age=31536000")
+STRANGE_PROXIES = 10
+"""How many proxies that are not trusted are named in the log."""
 
 MAX_BODY = 256 * 1024
 """Bytes of a form. More than a message may have: one that is too long must come back in its composer, not get lost."""
 
 
+WRONG_SCHEME = (
+    "This page was opened by https, but Knock was told nothing of it, so this was not done. "
+    "Whoever runs the site sets SITE_URL to its https:// address, or FORWARDED_ALLOW_IPS to its proxy's."
+)
+FORM = "application/x-www-form-urlencoded"
+
+
 class Doors:
     """Refuses what other sites' pages send, and adds the security headers to every answer.
 
-    It leaves the server's own `send` in a socket's scope: Starlette's wrapper costs a twentieth of sending to a crowd.
+    It stands before the whole app, so that the page of an unforeseen error has the headers too. It leaves the server's
+    own `send` in a socket's scope: Starlette's wrapper costs a twentieth of sending to a crowd.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
+        self._settings = settings
+        self._headers = (*HEADERS, HSTS) if settings.is_https else HEADERS
+        self._strange_proxies: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -47,8 +67,11 @@ class Doors:
             return
 
         headers = Headers(scope=scope)
+        self._notice_proxy(scope, headers)
+        if self._settings.is_https:
+            scope["scheme"] = "https" if scope["type"] == "http" else "wss"
         if scope["type"] == "websocket":
-            if _is_foreign(headers):
+            if _is_cross_site(scope, headers) or _has_impossible_address(scope):
                 await send({"type": "websocket.close", "code": 4403})
             else:
                 scope["send"] = send
@@ -57,19 +80,45 @@ class Doors:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *HEADERS, (b"cache-control", _cache_control(scope))]
+                message["headers"] = [*message["headers"], *self._headers, (b"cache-control", _cache_control(scope))]
             await send(message)
 
-        if scope["method"] not in SAFE_METHODS:
-            if _is_cross_site(headers):
-                answer = PlainTextResponse("This came from another site's page, so it was not done.", 403)
-                await answer(scope, receive, send_with_headers)
-                return
-            if _is_too_long(headers):
-                answer = PlainTextResponse("That is too much for one form.", 413)
-                await answer(scope, receive, send_with_headers)
-                return
-        await self._app(scope, receive, send_with_headers)
+        refusal = _refusal(scope, headers)
+        await (refusal or self._app)(scope, receive, send_with_headers)
+
+    def _notice_proxy(self, scope: Scope, headers: Headers) -> None:
+        """Say once that a proxy is not trusted: everybody would have its address, and cookies not be secure."""
+        forwarded = headers.get("x-forwarded-for")
+        if forwarded is None or len(self._strange_proxies) >= STRANGE_PROXIES:
+            return
+        address = scope["client"][0] if scope.get("client") else ""
+        if address in self._strange_proxies or address in forwarded or self._settings.trusts(address):
+            return
+        if _is_private(address):  # a stranger who makes the header up comes from elsewhere
+            self._strange_proxies.add(address)
+            log.warning(
+                "%s sends X-Forwarded-For but is not trusted. If that is your proxy, name it in FORWARDED_ALLOW_IPS",
+                address,
+            )
+
+
+def _refusal(scope: Scope, headers: Headers) -> Response | None:
+    if _has_impossible_address(scope):
+        return PlainTextResponse("The address contains a character that no address of this site has.", 400)
+    if scope.get("client") and not _is_address(scope["client"][0]):
+        return PlainTextResponse("The proxy before this site named a client whose address is none.", 400)
+    if scope["method"] in SAFE_METHODS:
+        return None
+    if _is_cross_site(scope, headers):
+        same_host = headers.get("origin", "").lower().endswith(f"://{headers.get('host', '')}".lower())
+        return PlainTextResponse(
+            WRONG_SCHEME if same_host else "This came from another site's page, so it was not done.", 403
+        )
+    if _is_too_long(headers):
+        return PlainTextResponse("That is too much for one form.", 413)
+    if _has_body(headers) and headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
+        return PlainTextResponse(f"A form is sent as {FORM}.", 415)
+    return None
 
 
 def _cache_control(scope: Scope) -> bytes:
@@ -79,21 +128,39 @@ def _cache_control(scope: Scope) -> bytes:
     return b"public, max-age=31536000, immutable" if scope["query_string"].startswith(b"v=") else b"no-cache"
 
 
-def _is_cross_site(headers: Headers) -> bool:
-    """Browsers name the origin in Sec-Fetch-Site, older ones in Origin; programs send neither."""
-    site = headers.get("sec-fetch-site")
-    if site is not None:
-        return site not in ("same-origin", "none")
-    return _is_foreign(headers)
-
-
-def _is_foreign(headers: Headers) -> bool:
+def _is_cross_site(scope: Scope, headers: Headers) -> bool:
+    """Browsers name the origin in Sec-Fetch-Site, in Origin, or in both; programs send neither."""
+    if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        return True
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    scheme = "https" if scope["scheme"] in ("https", "wss") else "http"
+    return origin is not None and origin.lower() != f"{scheme}://{headers.get('host', '')}".lower()
+
+
+def _has_impossible_address(scope: Scope) -> bool:
+    """PostgreSQL keeps no NUL, so nothing here has one in its address."""
+    return "\0" in scope["path"] or b"%00" in scope["query_string"]
+
+
+def _has_body(headers: Headers) -> bool:
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 def _is_too_long(headers: Headers) -> bool:
     length = headers.get("content-length", "")
-    return (
-        not length.isdigit() or int(length) > MAX_BODY if length else "chunked" in headers.get("transfer-encoding", "")
-    )
+    if not length:
+        return "chunked" in headers.get("transfer-encoding", "")
+    return not length.isdigit() or len(length) > 9 or int(length) > MAX_BODY
+
+
+@lru_cache(1024)
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_private(text: str) -> bool:
+    return _is_address(text) and ip_address(text).is_private

@@ -14,6 +14,7 @@ REFUSED = Counter("knock_sends_refused", "Sends refused, by reason", ["reason"])
 _CACHE = Counter("knock_cache", "Cached message lists: hit, miss, stale, fill", ["event"])
 CACHE = {event: _CACHE.labels(event) for event in ("hit", "miss", "stale", "fill")}
 SOCKETS = Gauge("knock_sockets", "Open sockets", multiprocess_mode="livesum")
+TURNED_AWAY = Counter("knock_connections_turned_away", "Connections closed because their address had too many open")
 CUT = Counter("knock_sockets_cut", "Sockets closed by the server, by close code", ["code"])
 
 

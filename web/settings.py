@@ -5,10 +5,12 @@ import secrets
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+Network = IPv4Network | IPv6Network
 
 SECRET_KEY_BYTES = 32
 
@@ -47,6 +49,20 @@ class Settings:
     metrics_token: str | None
     """The bearer token of /metrics; None shows them to nobody."""
     log_format: str
+    trusted_proxies: tuple[Network, ...]
+    """Whose X-Forwarded-For and X-Forwarded-Proto count."""
+
+    def trusts(self, address: str) -> bool:
+        """Whether a connection from this address comes from a trusted proxy."""
+        try:
+            return any(ip_address(address) in network for network in self.trusted_proxies)
+        except ValueError:
+            return False  # a Unix socket, which has no address
+
+    @property
+    def is_https(self) -> bool:
+        """Whether SITE_URL says that people come by https."""
+        return self.site_url.startswith("https://")
 
     @property
     def address(self) -> str:
@@ -85,6 +101,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         limits=get("LIMITS", True, _switch, "on or off"),
         sign_up=get("SIGN_UP", "open", _one_of("open", "invite", "closed"), "open, invite or closed"),
         metrics_token=environ.get("METRICS_TOKEN", "").strip() or None,
+        trusted_proxies=get("FORWARDED_ALLOW_IPS", (), _networks, "addresses or networks, separated by commas"),
         log_format=get("LOG_FORMAT", "console", _one_of("console", "json"), "console or json"),
     )
 
@@ -162,6 +179,10 @@ def _http(value: str) -> str:
     if not value.startswith(("http://", "https://")):
         raise ValueError
     return value.rstrip("/")
+
+
+def _networks(value: str) -> tuple[Network, ...]:
+    return tuple(ip_network(part.strip()) for part in value.split(","))
 
 
 def _address(host: str, port: int) -> str:

@@ -11,7 +11,7 @@ from tests.site import Page, Person, Site, eventually
 
 def figure(site: Site, name: str) -> float:
     """The sum over all processes."""
-    found = re.findall(rf"^{re.escape(name)} (.+)$", site.client().get("/metrics").text, re.MULTILINE)
+    found = re.findall(rf"^{re.escape(name)} (.+)$", site.metrics().text, re.MULTILINE)
     return sum(map(float, found))
 
 
@@ -22,7 +22,7 @@ def test_a_site_that_can_serve_says_so(site: Site) -> None:
 
 
 def test_figures_are_prometheus_text(site: Site) -> None:
-    answer: httpx.Response = site.client().get("/metrics")
+    answer: httpx.Response = site.metrics()
 
     assert answer.headers["content-type"].startswith("text/plain")
     assert "# TYPE knock_messages_total counter" in answer.text

@@ -18,6 +18,9 @@ from web.data.models import Session, User
 from web.data.questions import Question, Reader
 from web.settings import Settings
 
+COOKIE_LENGTH = 200
+"""More than any cookie of ours: a longer one would only fill the cache of verified ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
@@ -66,7 +69,8 @@ async def current(reader: Reader, session_id: bytes | None) -> SignedIn | None:
 
 def id_of(settings: Settings, connection: HTTPConnection[Any]) -> bytes | None:
     """The id of the session that the cookie names; None if the cookie is missing, forged or expired."""
-    signed = _signed(settings, connection.cookies.get(cookie_name(connection), ""))
+    cookie = connection.cookies.get(cookie_name(connection), "")
+    signed = _signed(settings, cookie) if len(cookie) <= COOKIE_LENGTH else None
     if signed is None:
         return None
     age = (datetime.now(UTC) - signed.at).total_seconds()

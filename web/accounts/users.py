@@ -80,6 +80,8 @@ async def hash_password(password: str) -> str:
 
 
 async def verify_password(password: str, password_hash: str) -> bool:
+    if len(password) > PASSWORD_LENGTH[1] or not _hasher.identify(password_hash):
+        return False
     return await asyncio.get_running_loop().run_in_executor(_threads, _hasher.verify, password, password_hash)
 
 

@@ -9,6 +9,11 @@ import sys
 from contextlib import suppress
 
 import uvicorn
+from starlette.types import ASGIApp
+
+from web import settings
+from web.server.connection import Connection, allow_many_files
+from web.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -53,22 +58,30 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def main(listening: int, pulse: int) -> None:
-    faulthandler.enable()  # the supervisor sends SIGABRT to a process that is stuck
-    config = uvicorn.Config(
-        "web.app:from_environment",
-        factory=True,
-        http="httptools",
+def config(chosen: Settings, app: str | ASGIApp) -> uvicorn.Config:
+    """How uvicorn serves the app, or the factory of that name."""
+    Connection.settings = chosen
+    return uvicorn.Config(
+        app,
+        factory=isinstance(app, str),
+        http=Connection,
         ws="websockets-sansio",
         ws_max_size=MAX_FRAME,
         ws_per_message_deflate=False,
+        forwarded_allow_ips=[str(network) for network in chosen.trusted_proxies],
         timeout_graceful_shutdown=LEAVING_SECONDS,
         access_log=False,
         log_config=None,
         server_header=False,
     )
+
+
+def main(listening: int, pulse: int) -> None:
+    faulthandler.enable()  # the supervisor sends SIGABRT to a process that is stuck
+    allow_many_files()
+    serving = config(settings.load(), "web.app:from_environment")
     with suppress(KeyboardInterrupt):  # Ctrl-C, which uvicorn raises again once it has ended politely
-        Server(config, pulse).run([socket.socket(fileno=listening)])
+        Server(serving, pulse).run([socket.socket(fileno=listening)])
 
 
 if __name__ == "__main__":

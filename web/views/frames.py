@@ -126,7 +126,6 @@ def _type(site: Site, me: SignedIn, conversation: Conversation) -> None:
 
 
 async def _read(site: Site, me: SignedIn, conversation: Conversation, version: str) -> None:
-    if not (version.isascii() and version.isdigit() and int(version) <= pages.MAX_BIGINT):
-        return
-    if await conversations.mark_read(site.reader, me.id, conversation.id, int(version)):
+    seen = pages.bigint(version)
+    if seen is not None and await conversations.mark_read(site.reader, me.id, conversation.id, seen):
         site.list_updates.changed(conversation.id, [me.id])

@@ -1,7 +1,10 @@
 """For operators: is the site alive, can it serve, and what has it been doing."""
 
+from hmac import compare_digest
+
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import text
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from web import metrics
@@ -25,5 +28,11 @@ async def readyz(request: Request) -> Response:
     return JSONResponse({"postgresql": postgresql, "redis": redis}, 200 if postgresql == "ok" else 503)
 
 
-async def prometheus(_request: Request) -> Response:
+async def prometheus(request: Request) -> Response:
+    """For whoever has METRICS_TOKEN."""
+    token = request.state.settings.metrics_token
+    if token is None:
+        raise HTTPException(404, "METRICS_TOKEN is not set, so nobody is shown the metrics.")
+    if not compare_digest(request.headers.get("authorization", "").encode(), f"Bearer {token}".encode()):
+        raise HTTPException(401, "The metrics need their token.", {"WWW-Authenticate": "Bearer"})
     return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -3,8 +3,9 @@
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
+from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -79,9 +80,26 @@ def number(request: Request, name: str) -> int | None:
     text = request.query_params.get(name)
     if text is None:
         return None
-    if not text.isascii() or not text.isdigit() or int(text) > MAX_BIGINT:
+    whole = bigint(text)
+    if whole is None:
         raise HTTPException(422, f"“{name}” in the address is not a number.")
-    return int(text)
+    return whole
+
+
+def bigint(text: str) -> int | None:
+    """A whole number that PostgreSQL's bigint holds; None if the text is none."""
+    # Python refuses to read thousands of digits.
+    if not (text.isascii() and text.isdigit() and len(text) <= 19):
+        return None
+    return whole if (whole := int(text)) <= MAX_BIGINT else None
+
+
+async def form(request: Request) -> FormData:
+    """The fields of the form that was sent. Answers 422 if they have a character that PostgreSQL cannot keep."""
+    fields = await request.form()
+    if any("\0" in str(value) for value in fields.values()):
+        raise HTTPException(422, "What was sent contains a character that cannot be kept.")
+    return fields
 
 
 def is_htmx(request: Request) -> bool:
@@ -90,8 +108,7 @@ def is_htmx(request: Request) -> bool:
 
 def local_path(path: str) -> str:
     """The path if it is on this site, otherwise the chat list."""
-    parts = urlsplit(path)
-    is_local = path.startswith("/") and not path.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
+    is_local = path.startswith("/") and not path.startswith(("//", "/\\"))
     return path if is_local and path.isprintable() else "/"
 
 

@@ -102,7 +102,7 @@ async def refuse(request: Request, me: SignedIn) -> Response:
 @pages.signed_in
 async def notify(request: Request, me: SignedIn) -> Response:
     """Whether to be notified while logged in too, once no tab has been live for two minutes."""
-    form = await request.form()
+    form = await pages.form(request)
     async with request.state.db.begin() as db:
         chosen = update(User).where(User.id == me.id).values(notify_when_away="when_away" in form)
         await db.execute(chosen)
@@ -129,8 +129,8 @@ def _back(outcome: str = "") -> Response:
 
 
 def _chat_id(request: Request) -> int:
-    chat_id: int = request.path_params["chat_id"]
-    if chat_id > pages.MAX_BIGINT:
+    chat_id = pages.bigint(request.path_params["chat_id"])
+    if chat_id is None:
         raise HTTPException(404)
     return chat_id
 
@@ -147,7 +147,7 @@ routes = [
     Route("/settings/telegram/code", new_code, methods=["POST"]),
     Route("/settings/telegram/unlink", unlink, methods=["POST"]),
     Route("/settings/telegram/test", test, methods=["POST"]),
-    Route("/settings/telegram/requests/{chat_id:int}/connect", connect, methods=["POST"]),
-    Route("/settings/telegram/requests/{chat_id:int}/refuse", refuse, methods=["POST"]),
+    Route("/settings/telegram/requests/{chat_id}/connect", connect, methods=["POST"]),
+    Route("/settings/telegram/requests/{chat_id}/refuse", refuse, methods=["POST"]),
     Route("/settings/notify", notify, methods=["POST"]),
 ]

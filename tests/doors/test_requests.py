@@ -1,0 +1,135 @@
+"""Forms that are none, and values that no database, parser or hash takes: a clear 4xx, never a 500."""
+
+import time
+
+import httpx2 as httpx
+import pytest
+
+from tests import site as sites
+from tests.site import PASSWORD, Person, Site
+
+FORM = "application/x-www-form-urlencoded"
+DIGITS = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "multipart/form-data; boundary=x; charset=punycode",
+        "multipart/form-data; boundary=x",
+        "Multipart/Form-Data; boundary=x",
+        "application/json",
+        "text/plain",
+        "text/plain; application/x-www-form-urlencoded",
+        "",
+        "x",
+    ],
+)
+def test_a_body_that_is_no_form_is_not_read(site: Site, content_type: str) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="username"\r\n\r\n' + b"-" * 250_000 + b"\r\n--x--\r\n"
+
+    answer = site.client().post("/login", content=body, headers={"Content-Type": content_type})
+
+    assert answer.status_code == 415
+    assert FORM in answer.text
+
+
+def test_no_form_holds_up_the_others(environ: dict[str, str], clean: None) -> None:
+    """Each of these takes less than the three seconds that a single one took; a busy machine is no reason to fail."""
+    bodies = [
+        b"&" * 250_000,
+        b"a&" * 125_000,
+        b"username=" + b"%61" * 80_000,
+        b"username=" + b"%" * 250_000,
+        b"username=" + b"%ff" * 80_000,
+        b"=" * 250_000,
+    ]
+    with sites.in_this_process(environ) as site:
+        client = site.client()
+        for body in bodies:
+            started = time.process_time()
+            answer = client.post("/login", content=body, headers={"Content-Type": f"{FORM}; charset=punycode"})
+            assert answer.status_code in (400, 422)
+            assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "status"),
+    [
+        ("/login", {"username": "alice", "password": "x" * 5000}, 422),
+        ("/login", {"username": "alice", "password": "\0"}, 422),
+        ("/login", {"username": "al\0ice", "password": PASSWORD}, 422),
+        ("/login", {"username": "alice", "password": PASSWORD, "next": "//["}, 303),
+        ("/login", {"username": "alice", "password": PASSWORD, "next": "/\\["}, 303),
+        ("/register", {"username": "new\0", "password": PASSWORD}, 422),
+        ("/register", {"username": "newcomer", "password": "x" * 5000}, 422),
+        ("/settings/password", {"current": "x" * 5000, "password": PASSWORD}, 422),
+        ("/chat/bob/messages", {"body": "a\0b", "nonce": "1"}, 422),
+        (f"/settings/telegram/requests/{DIGITS}/connect", {}, 404),
+    ],
+)
+def test_a_strange_form_is_answered(alice: Person, bob: Person, path: str, form: dict[str, str], status: int) -> None:
+    answer = alice.http.post(path, data=form)
+
+    assert answer.status_code == status
+    assert answer.headers.get("location", "/") == "/"
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/?after=%00", 400),
+        ("/users?q=%00", 400),
+        ("/users?after=%00", 400),
+        ("/chat/b%00b", 400),
+        (f"/chat/bob/messages?before={DIGITS}", 422),
+        (f"/chat/bob/messages?after={DIGITS}", 422),
+        ("/chat/bob/messages?after=1&first=-1", 422),
+        ("/users?q=%ff%fe", 200),
+        ("/users?after=%ed%a0%80", 200),
+        ("/?after=%ed%a0%80", 200),
+        ("/login?next=//[", 200),
+        (f"/settings/telegram?requests={DIGITS}", 422),
+    ],
+)
+def test_a_strange_address_is_answered(alice: Person, bob: Person, path: str, status: int) -> None:
+    alice.post("bob", "hello")
+
+    assert alice.http.get(path).status_code == status
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://]", "//", "", "http://" + "x" * 9000])
+def test_a_strange_origin_is_foreign(alice: Person, bob: Person, origin: str) -> None:
+    answer = alice.http.post("/chat/bob/messages", data={"body": "x", "nonce": "n"}, headers={"Origin": origin})
+
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("version", [DIGITS, "\0", "-1", "1.0", "9" * 19, "²"])
+def test_a_strange_reading_changes_nothing(alice: Person, bob: Person, version: str) -> None:
+    alice.post("bob", "hello")
+    with bob.socket() as his:
+        his.send(action="read", to="alice", version=version)
+        his.send(action="read", to="al\0ice", version="1")
+        his.send(action="typing", to="al\0ice")
+        assert his.is_open
+
+
+def test_a_password_that_is_none_signs_nobody_in(alice: Person, postgres: object) -> None:
+    postgres.execute("UPDATE users SET password_hash = '!'")  # type: ignore[attr-defined]
+
+    assert alice.log_in().status_code == 422
+
+
+def test_the_page_of_an_unforeseen_error_has_the_headers_too(
+    environ: dict[str, str], clean: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr("web.accounts.sessions.id_of", fail)
+    with sites.in_this_process(environ) as site:
+        answer: httpx.Response = site.client().get("/")
+    assert answer.status_code == 500
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
+    assert "Something went wrong" in answer.text
