@@ -1,7 +1,12 @@
 """The checks before every view: which pages may send a form, and what a browser may do with the answer."""
 
-import pytest
+from collections.abc import Iterator
 
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from tests import site as sites
 from tests.site import PASSWORD, Page, Person, Site
 
 
@@ -90,3 +95,115 @@ def test_files_of_the_site_may_be_kept_for_ever(site: Site) -> None:
         assert "immutable" in answer.headers["cache-control"]
     assert site.client().get("/static/../web/settings.py").status_code == 404
     assert site.client().get("/static/%2e%2e/web/settings.py").status_code == 404
+
+
+HTTPS = {"SITE_URL": "https://chat.example"}
+
+
+@pytest.fixture
+def https(environ: dict[str, str], clean: None) -> Iterator[Site]:
+    """A site whose people come by https, to a proxy."""
+    with sites.in_this_process(environ, **HTTPS) as site:
+        yield site
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "status"),
+    [
+        ("https://chat.example", "chat.example", 303),
+        ("http://chat.example", "chat.example", 403),
+        ("https://chat.example:444", "chat.example", 403),
+        ("https://evil.example", "chat.example", 403),
+    ],
+)
+def test_behind_https_the_scheme_of_the_origin_counts(https: Site, origin: str, host: str, status: int) -> None:
+    https.person("alice")
+    form = {"username": "alice", "password": PASSWORD}
+
+    answer = https.client().post("/login", data=form, headers={"Origin": origin, "Host": host})
+
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize("host", ["knock", "knock.lan:8000", "192.168.1.5:8000", "[fd00::5]:8000"])
+def test_on_a_lan_a_site_has_many_names(alice: Person, host: str) -> None:
+    form = {"username": "alice", "password": PASSWORD}
+
+    def status(origin: str) -> int:
+        return alice.http.post("/login", data=form, headers={"Origin": origin, "Host": host}).status_code
+
+    assert [status(f"http://{host}"), status(f"http://{host}0")] == [303, 403]
+
+
+def test_who_comes_by_https_to_a_site_that_knows_nothing_of_it_is_told_so(alice: Person) -> None:
+    answer = alice.http.post("/logout", headers={"Origin": "https://knock.lan", "Host": "knock.lan"})
+
+    assert answer.status_code == 403
+    assert "SITE_URL" in answer.text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+    ],
+)
+def test_another_sites_page_opens_no_socket(alice: Person, headers: dict[str, str]) -> None:
+    cookies = "; ".join(f"{name}={value}" for name, value in alice.cookies.items())
+    address = alice.site.url.replace("http", "ws") + "/ws"
+
+    with pytest.raises(InvalidStatus) as refused:
+        connect(address, additional_headers={"Cookie": cookies, **headers})
+    assert refused.value.response.status_code == 403
+    with connect(address, additional_headers={"Cookie": cookies, "Origin": alice.site.url}):
+        pass
+
+
+def test_https_is_promised_only_where_it_is(https: Site, site: Site) -> None:
+    assert "max-age=31536000" in https.client().get("/login").headers["strict-transport-security"]
+    assert "strict-transport-security" not in site.client().get("/login").headers
+
+
+@pytest.mark.parametrize("proto", ["https,http", "http", "", "ftp"])
+def test_site_url_decides_that_cookies_are_secure(https: Site, proto: str) -> None:
+    alice = Person("alice", https)
+    alice.register()
+    form = {"username": "alice", "password": PASSWORD}
+
+    cookie = https.client().post("/login", data=form, headers={"X-Forwarded-Proto": proto}).headers["set-cookie"]
+
+    assert cookie.startswith("__Host-session=")
+    assert "; Secure" in cookie
+
+
+@pytest.mark.parametrize("path", ["/users/", "/settings/", "/chat/bob/", "//evil.com", "/static"])
+def test_no_redirect_follows_the_host_header(site: Site, path: str) -> None:
+    answer = site.client().get(path, headers={"Host": "evil.com"})
+
+    assert "evil.com" not in answer.headers.get("location", "")
+
+
+def test_a_proxy_that_is_not_trusted_names_nobody_and_is_noticed(
+    environ: dict[str, str], clean: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with sites.in_this_process(environ) as site:
+        alice = Person("alice", site)
+        alice.register()
+        form = {"username": "alice", "password": PASSWORD}
+        headers = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
+        for _ in range(3):
+            assert "Secure" not in site.client().post("/login", data=form, headers=headers).headers["set-cookie"]
+
+    said = [record.getMessage() for record in caplog.records if "FORWARDED_ALLOW_IPS" in record.getMessage()]
+    assert len(said) == 1
+    assert said[0].startswith("127.0.0.1 ")
+
+
+@pytest.mark.parametrize(("named", "status"), [("192.0.2.7", 200), ("2001:db8::1", 200), ("evil", 400), ("\xe9", 400)])
+def test_a_trusted_proxy_names_an_address(environ: dict[str, str], clean: None, named: str, status: int) -> None:
+    with sites.in_this_process(environ, FORWARDED_ALLOW_IPS="127.0.0.1") as site:
+        headers = [(b"X-Forwarded-For", named.encode("latin-1"))]
+        assert site.client().get("/login", headers=headers).status_code == status

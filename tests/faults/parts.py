@@ -150,7 +150,7 @@ def started(folder: Path, *, fsync: bool) -> Iterator[Parts]:
             "SOCKET_RATE": "0",
             "TELEGRAM_BOT_TOKEN": bot_api.TOKEN,
             "TELEGRAM_API_URL": telegram.url,
-            "SITE_URL": "https://knock.example",
+            "SITE_URL": "http://knock.example",
         }
         postgres = _connect(environ["DATABASE_URL"])
         if not fsync:

@@ -18,7 +18,7 @@ from tests.site import Person, Site, eventually
 from tests.telegram import bot_api
 from tests.telegram.bot_api import FakeTelegram
 
-SITE_URL = "https://knock.example"
+SITE_URL = "http://knock.example"
 PATIENCE = 90.0
 """Seconds to wait for the worker or the bot, which may be starting: beside three other workers of pytest, for half a
 minute."""

@@ -18,7 +18,7 @@ async def show(request: Request, me: SignedIn) -> Response:
 @pages.signed_in
 async def change_password(request: Request, me: SignedIn) -> Response:
     """A new password also ends every other session."""
-    form = NewPassword(await pages.form(request))
+    form = NewPassword(await request.form())
     if not form.validate():
         return await _page(request, me, form, 422)
     key = ("password", str(me.id))

@@ -11,7 +11,7 @@ from web.views import pages
 
 
 async def register(request: Request) -> Response:
-    form = Registration(await pages.form(request) if request.method == "POST" else None)
+    form = Registration(await request.form() if request.method == "POST" else None)
     if request.method == "GET":
         return pages.render("accounts/register.html", form=form)
     valid = form.validate()
@@ -35,7 +35,7 @@ async def login(request: Request) -> Response:
         registered = request.query_params.get("registered", "")
         form = Login(data={"username": registered, "next": request.query_params.get("next", "")})
         return pages.render("accounts/login.html", form=form, registered=bool(registered))
-    form = Login(await pages.form(request))
+    form = Login(await request.form())
     if not form.validate():
         return pages.render("accounts/login.html", 422, form=form, registered=False)
     key = ("login", _address(request), users.fold(form.username.data)[:64])

@@ -59,7 +59,7 @@ async def older_or_changed(request: Request, me: SignedIn) -> Response:
 
 async def post(request: Request) -> Response:
     """The way without JavaScript, and the way of retries, which learn from the answer that the message is kept."""
-    form = await pages.form(request)
+    form = await request.form()
     body, nonce = str(form.get("body", "")), str(form.get("nonce", ""))
     try:
         return await _post(request, body, nonce)

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
 
-from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -92,14 +91,6 @@ def bigint(text: str) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) <= 19):
         return None
     return whole if (whole := int(text)) <= MAX_BIGINT else None
-
-
-async def form(request: Request) -> FormData:
-    """The fields of the form that was sent. Answers 422 if they have a character that PostgreSQL cannot keep."""
-    fields = await request.form()
-    if any("\0" in str(value) for value in fields.values()):
-        raise HTTPException(422, "What was sent contains a character that cannot be kept.")
-    return fields
 
 
 def is_htmx(request: Request) -> bool:
