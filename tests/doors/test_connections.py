@@ -127,7 +127,7 @@ def test_an_address_has_a_bounded_number_of_connections(
         plugs[0].close()
         eventually(lambda: connection.Connection._open["127.0.0.1"] == 7)
         assert httpx.get(f"{site.url}/livez", headers={"Connection": "close"}).status_code == 200
-        assert tab.is_open
+        assert tab.is_open()
 
 
 @pytest.mark.parametrize("freedom", [{"LIMITS": "off"}, {"LIMITS": "on", "FORWARDED_ALLOW_IPS": "127.0.0.0/8"}])

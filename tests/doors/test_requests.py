@@ -112,7 +112,7 @@ def test_a_strange_reading_changes_nothing(alice: Person, bob: Person, version: 
         his.send(action="read", to="alice", version=version)
         his.send(action="read", to="al\0ice", version="1")
         his.send(action="typing", to="al\0ice")
-        assert his.is_open
+        assert his.is_open()
 
 
 def test_a_password_that_is_none_signs_nobody_in(alice: Person, postgres: object) -> None:

@@ -49,7 +49,7 @@ def test_a_swap_says_where_it_goes(alice: Person, bob: Person, postgres: psycopg
         into_messages, into_chats = (his.frame().select("hx-upsert")[0] for _ in range(2))
 
     ((conversation,),) = postgres.execute("SELECT id FROM conversations").fetchall()
-    assert into_messages["hx-target"].startswith(f"#messages-{conversation}, ")
+    assert str(into_messages["hx-target"]).startswith(f"#messages-{conversation}, ")
     assert (into_messages["key"], into_messages.has_attr("sort")) == ("data-seq", True)
     assert into_chats["hx-target"] == "#chats"
     assert into_chats.select(".name")[0].get_text() == "alice"
