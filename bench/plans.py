@@ -60,8 +60,8 @@ def _reads(me: int, conversation_id: int) -> dict[str, tuple[str, Any]]:
     here = {"conversation_id": conversation_id}
     fetched: dict[str, tuple[Question[Any], dict[str, Any]]] = {
         "latest messages": (history.LATEST, here),
-        "older messages": (history.BEFORE, {**here, "seq": 500}),
-        "what changed": (history.AFTER, {**here, "version": 500, "first_seq": 1}),
+        "older messages": (history.BEFORE, {"me": me, **here, "seq": 500}),
+        "what changed": (history.AFTER, {"me": me, **here, "version": 500, "first_seq": 1}),
         "who is signed in": (sessions.CURRENT, session),
         "who is signed in, and their chats": (lists.OF_SESSION, session),
         "chat list": (lists.NEWEST, {"me": me}),
@@ -80,6 +80,7 @@ def _writes(me: int, conversation_id: int) -> dict[str, tuple[str, Any]]:
         "author_id": me,
         "nonce": "a new nonce",
         "body": "text",
+        "held": False,
     }
     return {"writer: write": (insert.WRITE, insert.parameters([sent]))}
 

@@ -22,6 +22,8 @@ routes = [
     Route("/chat/{username}", chat.chat),
     Route("/chat/{username}/messages", chat.older_or_changed),
     Route("/chat/{username}/messages", chat.post, methods=["POST"]),
+    Route("/chat/{username}/block", chat.block, methods=["POST"]),
+    Route("/chat/{username}/unblock", chat.unblock, methods=["POST"]),
     WebSocketRoute("/ws", frames.Connect()),
     Route("/settings", settings_views.show),
     Route("/settings/password", settings_views.change_password, methods=["POST"]),

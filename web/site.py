@@ -14,6 +14,7 @@ from web.accounts.sessions import Endings
 from web.chat import cache
 from web.chat.cache import Cache
 from web.chat.changes import Announcer
+from web.chat.contacts import Contacts
 from web.chat.conversations import Conversations
 from web.chat.history import Latests
 from web.chat.list_updates import ListUpdates
@@ -72,6 +73,8 @@ async def running(settings: Settings) -> AsyncIterator[Mapping[str, Any]]:
         announcer = Announcer(hub, list_updates, relay)
         writer = Writer(engine, announcer, relay.enqueue)
         conversations = Conversations(reader, db, hub)
+        limiter = Limiter(redis.client.connection_pool)
+        contacts = Contacts(reader, limiter) if settings.limits else None
         for part in (reader, relay, hub, list_updates, writer):
             await stack.enter_async_context(part.running())
         yield {
@@ -81,12 +84,12 @@ async def running(settings: Settings) -> AsyncIterator[Mapping[str, Any]]:
             "store": redis,
             "hub": hub,
             "endings": Endings(hub.end_sessions),
-            "limiter": Limiter(redis.client.connection_pool),
+            "limiter": limiter,
             "pace": Pace(settings.socket_rate, burst=2 * settings.socket_rate),
             "typing_pace": Pace(1 / TYPING, burst=1),
             "conversations": conversations,
             "latests": Latests(reader, Cache(redis)),
             "list_updates": list_updates,
             "announcer": announcer,
-            "messages": Messages(conversations, writer),
+            "messages": Messages(conversations, writer, contacts),
         }

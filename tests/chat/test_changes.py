@@ -128,7 +128,7 @@ def test_a_catch_up_leaves_out_changes_of_messages_that_the_page_does_not_show(
     async def use(here: Chat) -> None:
         assert await here.change(changes.edit, here.alice_id, 1, "one, edited")
         assert await here.change(changes.edit, here.alice_id, 3, "three, edited")
-        found = await history.after(here.site["reader"], here.conversation, 3, first_seq=2)
+        found = await history.after(here.site["reader"], here.conversation, here.alice_id, 3, first_seq=2)
         assert (len(found.messages), found.reached, found.more) == (1, 5, False)
 
     chat(use)

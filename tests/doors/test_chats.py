@@ -151,3 +151,32 @@ def test_a_page_learns_that_its_session_has_ended_and_keeps_the_message(alice: P
     refusal = Page(answer).one(".send-refused")
     assert (refusal["data-nonce"], refusal.has_attr("data-retry")) == ("n", True)
     assert "kept" not in str(answer.headers)
+
+
+def test_a_new_account_begins_ten_chats_an_hour(
+    environ: dict[str, str], clean: None, postgres: psycopg.Connection
+) -> None:
+    with sites.in_this_process(environ, LIMITS="on") as site:
+        alice, bob = site.person("alice"), site.person("bob")
+        names = [f"person{n}" for n in range(14)]
+        for name in names:
+            postgres.execute("INSERT INTO users (username, password_hash) VALUES (%s, '')", [name])
+        for name in names[:10]:
+            assert alice.post(name, "hello").status_code == 303
+            assert alice.post(name, "again").status_code == 303
+        assert alice.http.get(f"/chat/{names[10]}").status_code == 200
+
+        page = Page(alice.post(names[10], "kept"))
+        assert (page.status, page.one("#body").get_text().strip()) == (422, "kept")
+        assert "can begin 10 chats an hour" in page.errors
+        with alice.socket() as hers:
+            nonce = hers.write(names[11], "kept")
+            assert hers.refusal()["data-nonce"] == nonce
+        assert begun(postgres) == 10
+        assert bob.post("alice", "a chat that somebody else begins").status_code == 303
+        assert alice.post("bob", "an answer").status_code == 303
+        assert alice.post(names[3], "a chat that there is").status_code == 303
+
+        postgres.execute("UPDATE users SET created_at = now() - interval '25 hours' WHERE username = 'alice'")
+        for name in names[10:]:
+            assert alice.post(name, "hello").status_code == 303

@@ -277,8 +277,8 @@ def test_every_order_ends_in_the_same_list(chat: Chat) -> None:
             async def catch_up() -> None:
                 more = True
                 while more:
-                    reader = chat.processes[process]["reader"]
-                    found = await history.after(reader, self.conversation, page.cursor, page.first_seq)
+                    reader, me = chat.processes[process]["reader"], self.people[side].id
+                    found = await history.after(reader, self.conversation, me, page.cursor, page.first_seq)
                     page.take("".join(found.messages) + f'<input id="cursor" name="after" value="{found.reached}">')
                     more = found.more
 

@@ -72,6 +72,7 @@ class Scene:
             author_id=author or self.alice,
             nonce=str(next(self.nonces)),
             body=body,
+            held=False,
         )
 
         outcomes = self.runner.run(self.inserter.write([message]))

@@ -20,13 +20,13 @@ class Limiter:
         self._shared = FixedWindowRateLimiter(shared)
         self._own = FixedWindowRateLimiter(MemoryStorage())
 
-    async def wait(self, *key: str) -> int:
+    async def wait(self, *key: str, rate: RateLimitItem = FAILURES) -> int:
         """Count an attempt. Returns the seconds to wait, 0 if it may go on."""
         for limiter in (self._shared, self._own):
             try:
-                if await limiter.hit(FAILURES, *key):
+                if await limiter.hit(rate, *key):
                     return 0
-                stats = await limiter.get_window_stats(FAILURES, *key)
+                stats = await limiter.get_window_stats(rate, *key)
                 return max(1, round(stats.reset_time - time.time()))
             except (RedisError, OSError):
                 continue

@@ -49,14 +49,24 @@ class Announcer:
         """Tell the pages of all participants, and the cached list. A page gets one frame, however many messages."""
         conversation, before, version, last_seq, messages = change
         self.announce_to_pages(conversation, messages)
-        items = [(rendered.message.seq, rendered.html) for rendered in messages]
+        items = [(rendered.message.seq, fragments.listed(*rendered)) for rendered in messages]
         self._relay.update_list(cache.Change(conversation.id, before, version, last_seq, items))
 
-    def announce_to_pages(self, conversation: Conversation, messages: Iterable[Rendered]) -> None:
-        """Tell only the pages."""
+    def announce_to_pages(self, conversation: Conversation, messages: Sequence[Rendered]) -> None:
+        """Tell only the pages, and of a held message only those of its author."""
+        held = [rendered for rendered in messages if rendered.message.held]
+        if held:
+            messages = [rendered for rendered in messages if not rendered.message.held]
+            for author in {rendered.message.author_id for rendered in held}:
+                theirs = [rendered for rendered in held if rendered.message.author_id == author]
+                self._publish(conversation, [author], theirs)
+        if messages:
+            self._publish(conversation, conversation.user_ids, messages)
+
+    def _publish(self, conversation: Conversation, users: Sequence[int], messages: Iterable[Rendered]) -> None:
         html = "".join([rendered.html for rendered in messages])
-        self._hub.publish(conversation.user_ids, fragments.message_swap(conversation, html))
-        self._list_updates.changed(conversation.id, conversation.user_ids)
+        self._hub.publish(users, fragments.message_swap(conversation, html))
+        self._list_updates.changed(conversation.id, users)
 
 
 async def edit(db: AsyncSession, conversation: Conversation, author_id: int, seq: int, body: str) -> Change | None:
@@ -101,6 +111,7 @@ async def _change(
         created_at=row.created_at,
         edited_at=row.edited_at,
         removed_at=row.removed_at,
+        held=row.held,
     )
     rendered = Rendered(message, fragments.message(conversation, message))
     return Change(conversation, before, before + 1, last_seq, [rendered])

@@ -6,13 +6,13 @@ from datetime import datetime
 from functools import cached_property
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, Text, bindparam, func, select, update
+from sqlalchemy import BigInteger, ColumnElement, Text, bindparam, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import aliased
 
 from web.accounts import users
 from web.data import models
-from web.data.models import Participant, User
+from web.data.models import Block, Participant, User
 from web.data.postgres import Database
 from web.data.questions import Question, Reader
 from web.live.hub import Hub
@@ -22,7 +22,7 @@ conversations, messages = models.Conversation, models.Message
 REMEMBERED = 50_000
 """Conversations that a process remembers at most."""
 PEOPLE_CHANGED = "people-changed"
-"""The topic of notices with the ids of users whose name or membership has changed."""
+"""The topic of notices with the ids of users whose name, membership or blocks have changed."""
 
 
 class Person(NamedTuple):
@@ -38,6 +38,8 @@ class Conversation:
 
     id: int
     people: tuple[Person, ...]
+    blocks: frozenset[tuple[int, int]] = frozenset()
+    """Pairs of two of the people: the first one blocks the second."""
 
     # Computed once, since every message needs them.
     @cached_property
@@ -58,6 +60,14 @@ class Conversation:
     def place(self, user_id: int) -> int:
         """Which of the people this is, from 0."""
         return self.user_ids.index(user_id)
+
+    def is_blocker(self, user_id: int) -> bool:
+        """Whether this participant blocks another one."""
+        return any(blocker == user_id for blocker, _ in self.blocks)
+
+    def is_blocked(self, user_id: int) -> bool:
+        """Whether this participant is blocked: what they send now reaches nobody else."""
+        return any(blocked == user_id for _, blocked in self.blocks)
 
     def name(self, user_id: int) -> str:
         """What this participant calls the conversation; it is also their address of it, /chat/{name}."""
@@ -83,6 +93,8 @@ class Message(NamedTuple):
     created_at: datetime
     edited_at: datetime | None = None
     removed_at: datetime | None = None
+    held: bool = False
+    """Its author was blocked when they sent it, so only they may see it."""
 
 
 class Found(NamedTuple):
@@ -93,6 +105,8 @@ class Found(NamedTuple):
     their_id: int
     their_name: str
     conversation_id: int | None
+    i_block: bool
+    they_block: bool
 
 
 class State(NamedTuple):
@@ -136,6 +150,11 @@ READ = Question(
     .returning(Participant.read_seq),
 )
 
+
+def _blocks(user: ColumnElement[int], blocked: ColumnElement[int]) -> ColumnElement[bool]:
+    return exists().where(Block.user_id == user, Block.blocked_id == blocked)
+
+
 _MYSELF = aliased(User)
 _IDS = (_MYSELF.id, User.id)
 WITH = Question(
@@ -146,6 +165,8 @@ WITH = Question(
         User.id.label("their_id"),
         User.username.label("their_name"),
         conversations.id.label("conversation_id"),
+        _blocks(_MYSELF.id.expression, User.id.expression).label("i_block"),
+        _blocks(User.id.expression, _MYSELF.id.expression).label("they_block"),
     )
     .join(User, (users.folded_name() == bindparam("name", type_=Text)) & (User.id != _MYSELF.id))
     .outerjoin(
@@ -160,7 +181,7 @@ WITH = Question(
 class Conversations:
     """Finds conversations by a participant and a name, and remembers their people, so that sends need no look-up.
 
-    Code that changes a name or a membership must call `Hub.notify(PEOPLE_CHANGED, user_ids)` after its commit.
+    Code that changes a name, a membership or a block must call `Hub.notify(PEOPLE_CHANGED, user_ids)` after its commit.
     """
 
     def __init__(self, reader: Reader, db: Database, hub: Hub) -> None:
@@ -188,7 +209,9 @@ class Conversations:
             return None
         found = rows[0]
         people = sorted([Person(found.my_id, found.my_name), Person(found.their_id, found.their_name)])
-        conversation = Conversation(found.conversation_id or 0, tuple(people))
+        pairs = {(found.my_id, found.their_id): found.i_block, (found.their_id, found.my_id): found.they_block}
+        blocks = frozenset(pair for pair, is_so in pairs.items() if is_so)
+        conversation = Conversation(found.conversation_id or 0, tuple(people), blocks)
         if conversation.id and forgotten == self._forgotten:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()

@@ -23,6 +23,8 @@ LINKS = 50
 """Links in one message at most: the HTML of a link is many times as long as the shortest address."""
 PAGE_BYTES = 512 * 1024
 """What the messages of a page, or of one answer to a page, take at most."""
+HELD = Markup("<!--held by ")
+"""Begins a held message in a cached list. No body contains it, since its `<` is escaped."""
 PLACES = 8
 """Styles that tell the authors of neighbouring messages apart; app.css has as many."""
 
@@ -56,6 +58,19 @@ def with_mine(html: Markup, username: str) -> Markup:
     """
     author = Markup('data-author="{}"').format(username)
     return html.replace(author, author + Markup(" data-mine"))
+
+
+def listed(it: Message, html: Markup) -> Markup:
+    """A message in a cached list, which all participants share: whose it is if it is held."""
+    return Markup("{}{}-->").format(HELD, it.author_id) + html if it.held else html
+
+
+def seen_by(user_id: int, html: Markup) -> Markup | None:
+    """A cached list as this user may see it; None if something in it is held from them."""
+    if HELD not in html:
+        return html
+    theirs = html.replace(f"{HELD}{user_id}-->", "")
+    return None if HELD in theirs else theirs
 
 
 def fitting(messages: Iterable[Html]) -> list[Html]:

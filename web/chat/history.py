@@ -41,8 +41,8 @@ class Changes(NamedTuple):
     more: bool
 
 
-_CONVERSATION, _SEQ, _VERSION, _FIRST = (
-    bindparam(name, type_=BigInteger) for name in ("conversation_id", "seq", "version", "first_seq")
+_CONVERSATION, _ME, _SEQ, _VERSION, _FIRST = (
+    bindparam(name, type_=BigInteger) for name in ("conversation_id", "me", "seq", "version", "first_seq")
 )
 _MESSAGES = select(
     models.Message.seq,
@@ -53,10 +53,12 @@ _MESSAGES = select(
     models.Message.created_at,
     models.Message.edited_at,
     models.Message.removed_at,
+    models.Message.held,
 ).where(models.Message.conversation_id == _CONVERSATION)
-BEFORE = Question(Message, _MESSAGES.where(models.Message.seq < _SEQ).order_by(models.Message.seq.desc()).limit(LENGTH))
+_VISIBLE = _MESSAGES.where(~models.Message.held | (models.Message.author_id == _ME))
+BEFORE = Question(Message, _VISIBLE.where(models.Message.seq < _SEQ).order_by(models.Message.seq.desc()).limit(LENGTH))
 _CHANGED = (
-    _MESSAGES.where(models.Message.version > _VERSION, models.Message.seq >= _FIRST)
+    _VISIBLE.where(models.Message.version > _VERSION, models.Message.seq >= _FIRST)
     .order_by(models.Message.version)
     .limit(CHANGES)
     .subquery()
@@ -120,25 +122,37 @@ async def load_latest(reader: Reader, conversation: Conversation) -> Latest:
     """The latest messages and their version, read in one statement and so at one moment."""
     rows = await reader.fetch(LATEST, conversation_id=conversation.id)
     [head, _], *_ = rows
-    newest = (fragments.message(conversation, message) for _, message in reversed(rows) if message is not None)
+    newest = (
+        fragments.listed(message, fragments.message(conversation, message))
+        for _, message in reversed(rows)
+        if message is not None
+    )
     return Latest(head.conversation_version, head.last_seq, fragments.fitting(newest)[::-1])
 
 
-async def before(reader: Reader, conversation: Conversation, seq: int) -> Page:
-    """The messages before `seq`, at most a page of them."""
-    rows = await reader.fetch(BEFORE, conversation_id=conversation.id, seq=seq)
+async def newest(reader: Reader, conversation: Conversation, me: int, latest: Latest) -> Page:
+    """The latest messages as user `me` may see them."""
+    html = fragments.seen_by(me, latest.html)
+    if html is None:
+        return await before(reader, conversation, me, latest.last_seq + 1)
+    return Page(html, latest.first_seq)
+
+
+async def before(reader: Reader, conversation: Conversation, me: int, seq: int) -> Page:
+    """The messages before `seq` that user `me` may see, at most a page of them."""
+    rows = await reader.fetch(BEFORE, conversation_id=conversation.id, me=me, seq=seq)
     html = fragments.fitting(fragments.message(conversation, message) for message in rows)
     return Page(Markup("\n").join(html[::-1]), rows[len(html) - 1].seq if rows else 1)
 
 
-async def after(reader: Reader, conversation: Conversation, version: int, first_seq: int = 1) -> Changes:
-    """What has changed since `version`, for a page that shows the messages from `first_seq` on.
+async def after(reader: Reader, conversation: Conversation, me: int, version: int, first_seq: int = 1) -> Changes:
+    """What has changed since `version`, for a page of user `me` that shows the messages from `first_seq` on.
 
     Changes of older messages are left out: a page would put them above a gap.
     """
     if not conversation.id:
         return Changes([], version, more=False)
-    rows = await reader.fetch(AFTER, conversation_id=conversation.id, version=version, first_seq=first_seq)
+    rows = await reader.fetch(AFTER, conversation_id=conversation.id, me=me, version=version, first_seq=first_seq)
     [head, _], *_ = rows
     changed = [message for _, message in rows if message is not None]
     html = fragments.fitting(fragments.message(conversation, message) for message in changed)

@@ -22,8 +22,8 @@ TIMEOUT = 5
 WRITE = f"""
     WITH sent AS MATERIALIZED (
         SELECT * FROM ROWS FROM (
-            json_to_recordset(%s) AS (conversation_id bigint, author_id bigint, nonce text, body text)
-        ) WITH ORDINALITY AS sent (conversation_id, author_id, nonce, body, place)
+            json_to_recordset(%s) AS (conversation_id bigint, author_id bigint, nonce text, body text, held boolean)
+        ) WITH ORDINALITY AS sent (conversation_id, author_id, nonce, body, held, place)
         -- The planner cannot know this limit, so it expects few messages and looks up rows by index.
         LIMIT %s
     ), locked AS MATERIALIZED (
@@ -33,7 +33,7 @@ WRITE = f"""
         ORDER BY id FOR NO KEY UPDATE
     ), known AS MATERIALIZED (
         -- Sent before, with the same nonce: answered with what it became.
-        SELECT place, seq, version, messages.body, created_at, edited_at, removed_at
+        SELECT place, seq, version, messages.body, created_at, edited_at, removed_at, messages.held
         FROM sent JOIN messages USING (conversation_id, author_id, nonce)
     ), new AS MATERIALIZED (
         SELECT sent.*, last_seq + row_number() OVER later AS seq, version + row_number() OVER later AS version,
@@ -42,21 +42,28 @@ WRITE = f"""
         WHERE place NOT IN (SELECT place FROM known)
         WINDOW later AS (PARTITION BY conversation_id ORDER BY place)
     ), inserted AS (
-        INSERT INTO messages (conversation_id, seq, version, author_id, nonce, body, created_at)
-        SELECT conversation_id, seq, version, author_id, nonce, body, created_at FROM new
+        INSERT INTO messages (conversation_id, seq, version, author_id, nonce, body, created_at, held)
+        SELECT conversation_id, seq, version, author_id, nonce, body, created_at, held FROM new
     ), raised AS (
         UPDATE conversations SET version = newest.version, last_seq = newest.seq
         FROM (SELECT conversation_id, max(version) AS version, max(seq) AS seq FROM new GROUP BY 1) AS newest
         WHERE conversations.id = newest.conversation_id
     ), audience AS MATERIALIZED (
-        -- What each participant gets; `own_seq` is the last message of their own.
-        SELECT conversation_id, user_id, max(created_at) AS created_at,
-            min(seq) FILTER (WHERE author_id <> user_id) AS first_seq,
-            coalesce(max(seq) FILTER (WHERE author_id = user_id), 0) AS own_seq
+        -- What each participant gets, which is not what is held from them: that counts as read, like their own.
+        SELECT conversation_id, user_id,
+            max(created_at) FILTER (WHERE author_id = user_id OR NOT held) AS created_at,
+            min(seq) FILTER (WHERE author_id <> user_id AND NOT held) AS first_seq,
+            coalesce(max(seq) FILTER (WHERE author_id = user_id OR held), 0) AS read_seq,
+            max(seq) FILTER (WHERE author_id = user_id OR NOT held) AS shown_seq,
+            min(seq) - 1 AS before_seq, max(seq) AS last_seq
         FROM new JOIN participants USING (conversation_id) GROUP BY 1, 2
     ), reading AS (
         -- The chat moves up in the list. Sending also marks earlier messages as read by their sender.
-        UPDATE participants SET active_at = audience.created_at, read_seq = greatest(read_seq, own_seq)
+        UPDATE participants SET
+            active_at = coalesce(audience.created_at, active_at),
+            read_seq = greatest(participants.read_seq, audience.read_seq),
+            shown_seq = CASE WHEN audience.shown_seq = last_seq THEN NULL
+                ELSE coalesce(audience.shown_seq, participants.shown_seq, before_seq) END
         FROM audience
         WHERE participants.conversation_id = audience.conversation_id AND participants.user_id = audience.user_id
     ), notified AS (
@@ -71,10 +78,10 @@ WRITE = f"""
         WHERE notifications.attempts = 0 AND (SELECT token FROM users WHERE users.id = notifications.user_id) = 0
         RETURNING id, due_at
     )
-    SELECT 'new', place, seq, version, NULL, created_at, NULL, NULL FROM new
+    SELECT 'new', place, seq, version, NULL, created_at, NULL, NULL, held FROM new
     UNION ALL SELECT CASE WHEN created_at < clock_timestamp() - interval '1 second' THEN 'old' ELSE 'known' END,
-        place, seq, version, body, created_at, edited_at, removed_at FROM known
-    UNION ALL SELECT 'due', id, NULL, NULL, NULL, NULL, NULL, NULL FROM notified WHERE due_at <= now()
+        place, seq, version, body, created_at, edited_at, removed_at, held FROM known
+    UNION ALL SELECT 'due', id, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM notified WHERE due_at <= now()
 """  # noqa: S608
 # Planned once, for batches and tables of any size: planning takes as long as writing, and a plan made while the tables
 # are empty would scan them whole when they are full.
@@ -88,6 +95,7 @@ class Sent(TypedDict):
     author_id: int
     nonce: str
     body: str
+    held: bool
 
 
 class Kind(StrEnum):
@@ -111,6 +119,7 @@ class Written(NamedTuple):
     created_at: datetime
     edited_at: datetime | None
     removed_at: datetime | None
+    held: bool
 
 
 class Due(NamedTuple):
@@ -128,10 +137,11 @@ def _outcome(
     created_at: datetime,
     edited_at: datetime | None,
     removed_at: datetime | None,
+    held: bool,
 ) -> Written | Due:
     if kind == "due":
         return Due(number)
-    return Written(kind, number, seq, version, body, created_at, edited_at, removed_at)
+    return Written(kind, number, seq, version, body, created_at, edited_at, removed_at, held)
 
 
 def parameters(sent: Sequence[Sent]) -> tuple[str, int]:

@@ -87,6 +87,7 @@ def _entries(participant: type[Participant]) -> Select[*tuple[Any, ...]]:
         .where(other.conversation_id == participant.conversation_id, other.user_id != participant.user_id)
         .scalar_subquery()
     )
+    last_shown = func.coalesce(participant.shown_seq, Conversation.last_seq)
     return (
         select(
             participant.user_id,
@@ -100,7 +101,7 @@ def _entries(participant: type[Participant]) -> Select[*tuple[Any, ...]]:
             participant.read_seq,
         )
         .join(Conversation, Conversation.id == participant.conversation_id)
-        .join(Message, (Message.conversation_id == Conversation.id) & (Message.seq == Conversation.last_seq))
+        .join(Message, (Message.conversation_id == Conversation.id) & (Message.seq == last_shown))
     )
 
 

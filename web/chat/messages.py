@@ -3,7 +3,8 @@
 import asyncio
 import re
 
-from web.chat.conversations import Conversations
+from web.chat.contacts import Contacts
+from web.chat.conversations import Conversation, Conversations
 from web.chat.refusals import Cause, Refused
 from web.chat.writer import Posted, Writer
 from web.data.postgres import DATABASE_AWAY
@@ -15,9 +16,11 @@ NONCE = re.compile(r"[\x21-\x7e]{1,64}")
 class Messages:
     """One per process."""
 
-    def __init__(self, conversations: Conversations, writer: Writer) -> None:
+    def __init__(self, conversations: Conversations, writer: Writer, contacts: Contacts | None) -> None:
+        """`contacts` is None if there is no limit on whom a new account may write to."""
         self._conversations = conversations
         self._writer = writer
+        self._contacts = contacts
 
     async def post(self, me: int, to: str, body: str, nonce: str) -> asyncio.Future[Posted]:
         """Take a message of user `me` to the user named `to`; the future is done once PostgreSQL has committed it.
@@ -36,14 +39,23 @@ class Messages:
             words = "The page sent this without a proper mark of its own (nonce). Reload the page and try again."
             raise Refused(Cause.INVALID, words)
         try:
-            conversation = await self._conversations.find(me, to)
-            if conversation is not None and not conversation.id:
-                conversation = await self._conversations.begin(conversation)
+            conversation = await self._find(me, to)
         except DATABASE_AWAY:
             raise Refused(Cause.DATABASE, "Knock cannot reach its database at the moment.", retry=True) from None
+        return self._writer.write(conversation, me, body, nonce)
+
+    async def _find(self, me: int, to: str) -> Conversation:
+        """The conversation to write in, which begins with its first message."""
+        conversation = await self._conversations.find(me, to)
         if conversation is None:
             raise Refused(Cause.NOBODY, "Nobody here has that name, so there is no chat with them.")
-        return self._writer.write(conversation, me, body, nonce)
+        if conversation.is_blocker(me):
+            raise Refused(Cause.BLOCKED, f"You blocked {conversation.name(me)}. Unblock them to write.")
+        if not conversation.id:
+            if self._contacts:
+                await self._contacts.count(me)
+            conversation = await self._conversations.begin(conversation)
+        return conversation
 
     async def keep_up(self, posted: asyncio.Future[Posted]) -> None:
         """Wait for a message if more are waiting than one transaction takes, so that the queue does not grow."""

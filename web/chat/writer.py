@@ -183,6 +183,7 @@ def _sent(draft: Draft) -> Sent:
         "author_id": draft.author_id,
         "nonce": draft.nonce,
         "body": draft.body,
+        "held": draft.conversation.is_blocked(draft.author_id),
     }
 
 
@@ -196,6 +197,7 @@ def _posted(draft: Draft, written: Written) -> Posted:
         created_at=written.created_at,
         edited_at=written.edited_at,
         removed_at=written.removed_at,
+        held=written.held,
     )
     html = fragments.message(draft.conversation, message)
     return Posted(draft.conversation, message, html, written.kind == Kind.NEW)

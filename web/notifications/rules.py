@@ -247,6 +247,7 @@ async def _unread(db: AsyncSession, row: Candidate, first_seq: int) -> Sequence[
             Message.seq > row.read_seq,
             Message.author_id != row.user_id,
             Message.removed_at.is_(None),
+            Message.held.is_(False),
         )
         .order_by(Message.seq.desc())
         .limit(SHOWN)

@@ -5,6 +5,7 @@ from starlette.responses import Response
 from web.accounts import sessions, users
 from web.accounts.forms import NewPassword
 from web.accounts.sessions import SignedIn
+from web.chat import blocks
 from web.data.models import User
 from web.site import Request
 from web.views import pages, telegram_settings
@@ -55,6 +56,7 @@ async def _page(request: Request, me: SignedIn, form: NewPassword, status: int =
     async with request.state.db() as db:
         user = await db.get_one(User, me.id)
         mine = await sessions.listed(db, me)
+        blocked = await blocks.listed(db, me.id)
     return pages.render(
         "accounts/settings.html",
         status,
@@ -62,6 +64,7 @@ async def _page(request: Request, me: SignedIn, form: NewPassword, status: int =
         user=user,
         form=form,
         sessions=mine,
+        blocked=blocked,
         done=DONE.get(request.query_params.get("done", ""), ""),
         **await telegram_settings.telegram_section(request, me),
     )

@@ -1,13 +1,15 @@
 """The chat list and the chat window."""
 
 import logging
+from collections.abc import Awaitable, Callable
 from secrets import token_urlsafe
 
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 
 from web.accounts.sessions import SignedIn
-from web.chat import conversations, fragments, history, lists
+from web.chat import blocks, conversations, fragments, history, lists
 from web.chat.conversations import Conversation
 from web.chat.history import Page
 from web.chat.lists import Entry
@@ -47,14 +49,39 @@ async def older_or_changed(request: Request, me: SignedIn) -> Response:
     before = pages.number(request, "before")
     reader, name = request.state.reader, conversation.name(me.id)
     if after is not None:
-        changes = await history.after(reader, conversation, after, pages.number(request, "first") or 1)
+        changes = await history.after(reader, conversation, me.id, after, pages.number(request, "first") or 1)
         return pages.render("chat/_changes.html", conversation=conversation, name=name, changes=changes)
     if before is None:
         return pages.see_other(f"/chat/{name}")
-    older = await history.before(reader, conversation, before)
+    older = await history.before(reader, conversation, me.id, before)
     if pages.is_htmx(request):
         return pages.render("chat/_older.html", conversation=conversation, name=name, older=older)
     return await _window(request, me, conversation, await lists.listed(reader, me.id), older=older)
+
+
+@pages.signed_in
+async def block(request: Request, me: SignedIn) -> Response:
+    return await _change_block(request, me, blocks.block)
+
+
+@pages.signed_in
+async def unblock(request: Request, me: SignedIn) -> Response:
+    return await _change_block(request, me, blocks.unblock)
+
+
+async def _change_block(
+    request: Request, me: SignedIn, change: Callable[[AsyncSession, Conversation, int], Awaitable[None]]
+) -> Response:
+    """The form `back` leads to another page than the chat afterwards."""
+    if not request.state.pace.allows(me.id):
+        raise HTTPException(429, "That was too much at once. Try again in a moment.")
+    conversation = await pages.conversation_of(request, me)
+    async with request.state.db.begin() as db:
+        await change(db, conversation, me.id)
+    request.state.hub.notify(conversations.PEOPLE_CHANGED, [me.id])
+    request.state.list_updates.changed(conversation.id, [me.id])
+    back = str((await request.form()).get("back", ""))
+    return pages.see_other(pages.local_path(back) if back else f"/chat/{conversation.name(me.id)}")
 
 
 async def post(request: Request) -> Response:
@@ -135,6 +162,7 @@ async def _window(
         first_seq=shown.first_seq,
         html=fragments.with_mine(shown.html, me.username),
         is_older=older is not None,
+        is_blocker=conversation.is_blocker(me.id),
         entries=entries,
         draft=draft,
         nonce=nonce or token_urlsafe(16),
@@ -149,4 +177,4 @@ async def _read(site: Site, me: SignedIn, conversation: Conversation, here: Entr
     if state.unread or latest.version > state.version:
         await conversations.mark_read(site.reader, me.id, conversation.id, latest.version)
         site.list_updates.changed(conversation.id, [me.id])
-    return latest.version, Page(latest.html, latest.first_seq)
+    return latest.version, await history.newest(site.reader, conversation, me.id, latest)

@@ -119,7 +119,7 @@ def _answer(socket: Socket, nonce: str, written: asyncio.Future[Posted]) -> None
 
 
 def _type(site: Site, me: SignedIn, conversation: Conversation) -> None:
-    if not site.typing_pace.allows((conversation.id, me.id)):
+    if conversation.blocks or not site.typing_pace.allows((conversation.id, me.id)):
         return
     others = [person.id for person in conversation.others(me.id)]
     site.hub.publish(others, fragments.typing(conversation, me.id))
