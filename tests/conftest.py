@@ -23,6 +23,7 @@ TOGETHER = {
     "tests/browser/": "Chromium",
     "tests/faults/": "parts to break",
     "tests/notifications/": "the worker and the bot",
+    "tests/doors/test_telegram.py": "the worker and the bot",
     "tests/telegram/": "the worker and the bot",
 }
 """Folders whose tests share what takes seconds to start: all with the same one run in the same worker."""

@@ -11,7 +11,7 @@ from web import log, settings, site, templates
 from web.doors import Doors
 from web.settings import Settings
 from web.views import account_settings as settings_views
-from web.views import auth, chat, frames, health, pages, telegram_settings, users
+from web.views import auth, chat, confirmation, frames, health, pages, telegram_settings, users
 
 routes = [
     Route("/", chat.index),
@@ -28,6 +28,7 @@ routes = [
     Route("/settings", settings_views.show),
     Route("/settings/password", settings_views.change_password, methods=["POST"]),
     Route("/settings/sessions/end", settings_views.end_other_sessions, methods=["POST"]),
+    Route("/settings/confirm", confirmation.confirm, methods=["GET", "POST"]),
     *telegram_settings.routes,
     Route("/livez", health.livez),
     Route("/readyz", health.readyz),

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import psycopg
 import redis
+from sqlalchemy import select
 
 from tests import site as sites
 from tests.faults.proxy import Proxy
@@ -24,7 +25,7 @@ from tests.telegram.fixtures import BOT, WORKER, Program
 from web import settings
 from web.accounts import sessions
 from web.data import postgres
-from web.data.models import User
+from web.data.models import Session, User
 from web.server import embedded
 from web.telegram import linking
 
@@ -100,7 +101,8 @@ class Parts:
         """The codes that the settings page would show to each of them, by user id."""
         chosen = settings.read({**self.environ, "PORT": "8000"})
         async with postgres.connect(chosen) as engine, postgres.database(engine).begin() as db:
-            return {person.id: await linking.make_code(db, person.id) for person in people}
+            query = select(Session.user_id, Session.id).where(Session.user_id.in_([person.id for person in people]))
+            return {user: await linking.make_code(db, user, session) for user, session in await db.execute(query)}
 
     async def absent(self, count: int) -> list[tuple[Somebody, int]]:
         """New users who linked Telegram and logged out, with the ids of their chats."""

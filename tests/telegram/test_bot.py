@@ -27,10 +27,13 @@ def write(knock: Knock, chat_id: int, *texts: str, **more: str) -> list[str]:
 
 
 def code_for(knock: Knock, username: str, code: str) -> str:
+    row_id = hashlib.sha256(code.encode()).digest()
     knock.postgres.execute(
-        "INSERT INTO telegram_codes (id, user_id, expires_at)"
-        " SELECT %s, id, now() + interval '10 minutes' FROM users WHERE username = %s",
-        [hashlib.sha256(code.encode()).digest(), username],
+        "WITH session AS (INSERT INTO sessions (id, user_id, expires_at)"
+        " SELECT %s, id, now() + interval '1 day' FROM users WHERE username = %s RETURNING id, user_id)"
+        " INSERT INTO telegram_codes (id, user_id, session_id, expires_at)"
+        " SELECT %s, user_id, id, now() + interval '10 minutes' FROM session",
+        [row_id, username, row_id],
     )
     return code
 

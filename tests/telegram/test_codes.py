@@ -1,5 +1,6 @@
 """Link codes, requests and links as PostgreSQL holds them."""
 
+import secrets
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,12 @@ OTHER = 802
 
 
 def code_for(scene: Scene, user_id: int) -> str:
-    return scene.run(lambda db: linking.make_code(db, user_id))
+    """A code, as shown to a session of its own."""
+    session = secrets.token_bytes(8)
+    scene.postgres.execute(
+        "INSERT INTO sessions (id, user_id, expires_at) VALUES (%s, %s, now() + interval '1 day')", [session, user_id]
+    )
+    return scene.run(lambda db: linking.make_code(db, user_id, session))
 
 
 def use(scene: Scene, code: str, chat_id: int = CHAT) -> str | None:

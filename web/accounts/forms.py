@@ -40,3 +40,7 @@ class Login(Form):
 class NewPassword(Form):
     current = PasswordField("Current password", [InputRequired("Type your current password.")])
     password = PasswordField("New password", [InputRequired("Choose a new password."), _is_password])
+
+
+class PasswordAgain(Form):
+    password = PasswordField("Your password", [InputRequired("Type your password.")], id="password-again")

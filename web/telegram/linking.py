@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from web.accounts import users
-from web.data.models import Notification, TelegramCode, TelegramRequest, User
+from web.data.models import Notification, Session, TelegramCode, TelegramRequest, User
 
 CODE_LIFE = timedelta(minutes=10)
 REQUEST_LIFE = timedelta(days=1)
@@ -25,10 +25,14 @@ REQUESTS = 5
 """Requests that a user sees at most, the newest."""
 
 
-async def make_code(db: AsyncSession, user_id: int) -> str:
-    """A new code of 192 random bits, in characters that Telegram allows in start links. The caller commits."""
+async def make_code(db: AsyncSession, user_id: int, session_id: bytes) -> str:
+    """A new code of 192 random bits, in characters that Telegram allows in start links. The caller commits.
+
+    It ends with the session, the one that it is shown to.
+    """
     code = secrets.token_urlsafe(24)
-    db.add(TelegramCode(id=_row_id(code), user_id=user_id, expires_at=func.now() + CODE_LIFE))
+    expires_at = func.now() + CODE_LIFE
+    db.add(TelegramCode(id=_row_id(code), user_id=user_id, session_id=session_id, expires_at=expires_at))
     await db.flush()
     newest = select(TelegramCode.id).where(TelegramCode.user_id == user_id)
     newest = newest.order_by(TelegramCode.expires_at.desc()).limit(CODES)
@@ -44,7 +48,10 @@ async def drop_codes(db: AsyncSession, user_id: int) -> None:
 
 async def use_code(db: AsyncSession, code: str, chat_id: int, name: str) -> str | None:
     """Link the code's user to the chat. Returns the username; None if the code is not valid. The caller commits."""
-    used = delete(TelegramCode).where(TelegramCode.id == _row_id(code), TelegramCode.expires_at > func.now())
+    live = select(Session.id).where(Session.expires_at > func.now())
+    used = delete(TelegramCode).where(
+        TelegramCode.id == _row_id(code), TelegramCode.expires_at > func.now(), TelegramCode.session_id.in_(live)
+    )
     user_id = await db.scalar(used.returning(TelegramCode.user_id))
     if user_id is None:
         return None

@@ -8,6 +8,7 @@ from web.accounts.sessions import SignedIn
 from web.chat import blocks
 from web.data.models import User
 from web.site import Request
+from web.telegram import linking
 from web.views import pages, telegram_settings
 
 
@@ -18,7 +19,7 @@ async def show(request: Request, me: SignedIn) -> Response:
 
 @pages.signed_in
 async def change_password(request: Request, me: SignedIn) -> Response:
-    """A new password also ends every other session."""
+    """A new password also ends every other session, and the links to Telegram that were shown."""
     form = NewPassword(await request.form())
     if not form.validate():
         return await _page(request, me, form, 422)
@@ -33,6 +34,7 @@ async def change_password(request: Request, me: SignedIn) -> Response:
             return await _page(request, me, form, 422)
         user.password_hash = await users.hash_password(form.password.data)
         await request.state.endings.end_others(db, me)
+        await linking.drop_codes(db, me.id)
         await db.commit()
     await request.state.limiter.forget(*key)
     return pages.see_other("/settings?done=password")

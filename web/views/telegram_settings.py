@@ -14,12 +14,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from web import tasks
+from web.accounts import confirmation
+from web.accounts.forms import PasswordAgain
 from web.accounts.sessions import SignedIn
 from web.data.models import User
 from web.site import Request
 from web.telegram import bot_name, linking
 from web.views import pages
 
+CONFIRM = "/settings/confirm"
+"""Where a session goes that has to type its password again."""
 NOTICES = {
     "connected": "Telegram is connected.",
     "refused": "That request is refused.",
@@ -36,18 +40,20 @@ NOTICES = {
 
 
 async def telegram_section(request: Request, me: SignedIn) -> dict[str, Any]:
-    """What `telegram/_section.html` shows. Makes a link code if the user is not linked."""
+    """What `telegram/_section.html` shows. Makes a link code if the user is not linked, and may be."""
     token = request.state.settings.telegram_bot_token
     name = await bot_name.find(request.state.store, token) if token else None
     async with request.state.db() as db:
         user = await db.get_one(User, me.id)
         requests = await linking.requests(db, me.id)
+        is_confirmed = await confirmation.is_fresh(db, me)
         link = ""
-        if name and user.telegram_chat_id is None:
-            link = f"https://t.me/{name}?start={await linking.make_code(db, me.id)}"
+        if name and is_confirmed and user.telegram_chat_id is None:
+            link = f"https://t.me/{name}?start={await linking.make_code(db, me.id, me.session_id)}"
             await db.commit()
     return {
         "telegram": {
+            "password": None if is_confirmed else PasswordAgain(),
             "is_on": token is not None,
             "user": user,
             "bot": name,
@@ -67,7 +73,7 @@ async def section(request: Request, me: SignedIn) -> Response:
         requests = await linking.requests(db, me.id)
     if user.telegram_chat_id is None and len(requests) == (pages.number(request, "requests") or 0):
         return Response(status_code=204)
-    return pages.render("telegram/_section.html", **await telegram_section(request, me))
+    return pages.render("telegram/_section.html", me=me, **await telegram_section(request, me))
 
 
 @pages.signed_in
@@ -81,6 +87,8 @@ async def new_code(request: Request, me: SignedIn) -> Response:
 @pages.signed_in
 async def unlink(request: Request, me: SignedIn) -> Response:
     async with request.state.db.begin() as db:
+        if not await confirmation.is_fresh(db, me):
+            return pages.see_other(CONFIRM)
         await linking.unlink(db, me.id)
     return _back("unlinked")
 
@@ -88,6 +96,8 @@ async def unlink(request: Request, me: SignedIn) -> Response:
 @pages.signed_in
 async def connect(request: Request, me: SignedIn) -> Response:
     async with request.state.db.begin() as db:
+        if not await confirmation.is_fresh(db, me):
+            return pages.see_other(CONFIRM)
         done = await linking.confirm(db, me.id, _chat_id(request))
     return _back("connected" if done else "gone")
 

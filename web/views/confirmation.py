@@ -1,0 +1,37 @@
+"""The form that asks for the password again, and its page."""
+
+from sqlalchemy import select
+from starlette.responses import Response
+
+from web.accounts import confirmation, users
+from web.accounts.forms import PasswordAgain
+from web.accounts.sessions import SignedIn
+from web.data.models import User
+from web.site import Request
+from web.views import pages
+
+
+@pages.signed_in
+async def confirm(request: Request, me: SignedIn) -> Response:
+    if request.method == "GET":
+        return _page(me, PasswordAgain())
+    form = PasswordAgain(await request.form())
+    if not form.validate():
+        return _page(me, form, 422)
+    key = ("password", str(me.id))
+    if wait := await request.state.limiter.wait(*key):
+        form.password.errors = [f"Too many attempts. Try again in {-(-wait // 60)} minutes."]
+        return _page(me, form, 429)
+    async with request.state.db() as db:
+        password_hash = await db.scalar(select(User.password_hash).where(User.id == me.id))
+    if not await users.verify_password(form.password.data, password_hash or ""):
+        form.password.errors = ["That is not your password."]
+        return _page(me, form, 422)
+    async with request.state.db.begin() as db:
+        await confirmation.renew(db, me)
+    await request.state.limiter.forget(*key)
+    return pages.see_other("/settings#telegram")
+
+
+def _page(me: SignedIn, form: PasswordAgain, status: int = 200) -> Response:
+    return pages.render("accounts/confirm.html", status, me=me, form=form)
