@@ -1,12 +1,17 @@
 """Telegram under attack: by whoever saw a link, found an open browser, or writes to the bot."""
 
-from collections.abc import Callable
+import socket
+import threading
+import traceback
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests import site as sites
 from tests.site import PASSWORD, Page, Person
+from tests.telegram.bot_api import TOKEN, FakeTelegram
 from tests.telegram.fixtures import Knock
+from tests.telegram.test_errors import failure
 from tests.telegram.test_linking import send, shown_code
 
 
@@ -104,3 +109,51 @@ def test_guesses_of_the_password_are_counted(environ: dict[str, str], clean: Non
     assert guesses == [422] * 10 + [429]
     assert right.status == 429
     assert "Too many attempts" in right.errors
+
+
+SECRET = TOKEN.partition(":")[2]
+
+
+def test_no_redirect_is_followed(fake: FakeTelegram) -> None:
+    fake.order({"redirect": f"{fake.url}/bot{TOKEN}/sendMessage"}, times=0)
+
+    error = failure(fake.url)
+
+    assert len(fake.calls) == 1
+    assert "".join(traceback.format_exception(error)).count(SECRET) == 0
+
+
+def test_a_refusal_that_quotes_the_token_is_kept_without_it(knock: Knock) -> None:
+    alice = knock.person("alice")
+    bob, chat = knock.absent("bob")
+    knock.telegram.refuse(403, f"Forbidden: /bot{TOKEN}/sendMessage is closed to you", chat_id=chat)
+
+    alice.post("bob", "hello")
+
+    assert knock.settled(bob) == ["failed"]
+    for problem in (*knock.rows(bob, "problem"), knock.user(bob, "telegram_problem")):
+        assert problem == "Telegram says: /bot123456:…/sendMessage is closed to you."
+
+
+@pytest.fixture
+def garbler() -> Iterator[str]:
+    """A server that answers nonsense, so that aiohttp's error quotes the whole address of the request."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/9.9 what is this\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        thread.join()
+
+
+def test_no_error_of_the_network_quotes_the_token(garbler: str) -> None:
+    error = failure(garbler)
+
+    assert "/bot123456:…/sendMessage" in str(error)
+    assert "".join(traceback.format_exception(error)).count(SECRET) == 0

@@ -5,8 +5,8 @@ In tests: `with bot_api.running() as telegram:`. As a process: `python -m tests.
 - `GET /calls?method=sendMessage`: the calls so far, each with its method, parameters, time and answer;
 - `POST /updates`: a JSON list of messages for the bot, `{"chat_id": 7, "text": "/start", "first_name": "Alice"}`;
 - `POST /script`: a JSON list of answers to give instead, to the next call, or to the next of a `method` or a `chat_id`:
-  `{"retry_after": 7}`, `{"status": 403, "description": "…"}`, `{"html": 502}`, `{"hang": 30}`; `"times"` repeats one
-  (0 is for ever), `{"clear": true}` forgets them all;
+  `{"retry_after": 7}`, `{"status": 403, "description": "…"}`, `{"html": 502}`, `{"hang": 30}`,
+  `{"redirect": "http://…"}`; `"times"` repeats one (0 is for ever), `{"clear": true}` forgets them all;
 - `GET /cards?chat_id=7`: the texts that the chat shows now.
 """
 
@@ -23,7 +23,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 TOKEN = "123456:TEST-TOKEN-of-a-bot-that-does-not-exist"
@@ -213,6 +213,8 @@ async def _ordered(answer: dict[str, Any]) -> Response:
     if "hang" in answer:
         await asyncio.sleep(answer["hang"])
         return _error(500, "Internal Server Error: it hung")
+    if "redirect" in answer:
+        return RedirectResponse(answer["redirect"])
     if "html" in answer:
         return HTMLResponse("<html><body><h1>502 Bad Gateway</h1></body></html>", answer["html"])
     if "retry_after" in answer:

@@ -70,14 +70,14 @@ def test_every_failure_is_one_exception(
 ) -> None:
     fake.order(answer)
 
-    error = _failure(fake.url)
+    error = failure(fake.url)
 
     assert (error.permanent, error.retry_after) == (permanent, retry_after)
     assert words in str(error)
 
 
 def test_a_telegram_that_is_not_there_is_a_failure_too() -> None:
-    error = _failure("http://127.0.0.1:9")
+    error = failure("http://127.0.0.1:9")
 
     assert (error.permanent, error.retry_after) == (False, None)
 
@@ -95,7 +95,9 @@ def test_cards_that_are_gone_are_no_failure(fake: FakeTelegram) -> None:
     assert asyncio.run(edit_and_delete()) == (True, True, False)
 
 
-def _failure(url: str) -> TelegramError:
+def failure(url: str) -> TelegramError:
+    """What comes of a message to the Bot API there, which refuses it."""
+
     async def send() -> None:
         async with api.connect(settings.read({**ENVIRON, "TELEGRAM_API_URL": url})) as bot:
             await api.send(bot, 7, "text")

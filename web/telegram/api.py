@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from aiogram import Bot
 from aiogram.client.default import DefaultBotProperties
@@ -17,9 +17,11 @@ from aiogram.exceptions import (
     TelegramForbiddenError,
     TelegramRetryAfter,
 )
+from aiogram.methods import TelegramMethod
+from aiogram.methods.base import TelegramType
 from aiogram.types import Update
 from aiogram.utils.token import TokenValidationError
-from aiohttp import ClientError
+from aiohttp import ClientError, ClientTimeout
 
 from web.settings import BadSetting, Settings
 from web.telegram.errors import TelegramError
@@ -35,13 +37,33 @@ NO_CARD = re.compile("message to (edit|delete) not found|message can't be (edite
 SAME_CARD = re.compile("message is not modified", re.IGNORECASE)
 
 
+class _Session(AiohttpSession):
+    """Follows no redirects: a loop of them would end in an error that quotes the address, which holds the token."""
+
+    async def make_request(
+        self,
+        bot: Bot,
+        method: TelegramMethod[TelegramType],
+        timeout: int | None = None,  # noqa: ASYNC109  # aiogram calls it so
+    ) -> TelegramType:
+        session = await self.create_session()
+        async with session.post(
+            self.api.api_url(bot.token, method.__api_method__),
+            data=self.build_form_data(bot, method),
+            timeout=ClientTimeout(timeout or self.timeout),
+            allow_redirects=False,
+        ) as answer:
+            content = await answer.text()
+        return cast(TelegramType, self.check_response(bot, method, answer.status, content).result)
+
+
 @asynccontextmanager
 async def connect(settings: Settings) -> AsyncIterator[Bot]:
     """A bot for the running event loop only. Raises BadSetting if the token is malformed."""
     api = PRODUCTION
     if settings.telegram_api_url != "https://api.telegram.org":
         api = TelegramAPIServer.from_base(settings.telegram_api_url)
-    session = AiohttpSession(api=api)
+    session = _Session(api=api)
     default = DefaultBotProperties(parse_mode="HTML", link_preview_is_disabled=True)
     try:
         bot = Bot(settings.telegram_bot_token or "", session=session, default=default)
@@ -55,20 +77,20 @@ async def connect(settings: Settings) -> AsyncIterator[Bot]:
 
 async def username(bot: Bot) -> str:
     """The bot's own username, without the @."""
-    me = await _call(bot.get_me)
+    me = await _call(bot, bot.get_me)
     return me.username or ""
 
 
 async def send(bot: Bot, chat_id: int, html: str) -> int:
     """Returns Telegram's id of the message."""
-    sent = await _call(lambda: bot.send_message(chat_id, html))
+    sent = await _call(bot, lambda: bot.send_message(chat_id, html))
     return sent.message_id
 
 
 async def edit(bot: Bot, chat_id: int, card_id: int, html: str) -> bool:
     """Replace a card's text. Returns False if the card can no longer be edited."""
     try:
-        await _call(lambda: bot.edit_message_text(html, chat_id=chat_id, message_id=card_id))
+        await _call(bot, lambda: bot.edit_message_text(html, chat_id=chat_id, message_id=card_id))
     except TelegramError as error:
         if NO_CARD.search(str(error)):
             return False
@@ -80,7 +102,7 @@ async def edit(bot: Bot, chat_id: int, card_id: int, html: str) -> bool:
 async def delete(bot: Bot, chat_id: int, card_id: int) -> None:
     """Delete a card, unless it is already gone or too old to be deleted."""
     try:
-        await _call(lambda: bot.delete_message(chat_id, card_id))
+        await _call(bot, lambda: bot.delete_message(chat_id, card_id))
     except TelegramError as error:
         if not NO_CARD.search(str(error)):
             raise
@@ -91,35 +113,47 @@ async def updates(bot: Bot, after: int | None) -> list[Update]:
     offset = None if after is None else after + 1
     poll = bot.get_updates
     return await _call(
+        bot,
         lambda: poll(offset, timeout=POLL_SECONDS, allowed_updates=["message"], request_timeout=POLL_SECONDS + 10),
         within=POLL_SECONDS + CALL_SECONDS,
     )
 
 
-async def _call(method: Callable[[], Awaitable[T]], within: float = CALL_SECONDS) -> T:
+async def _call(bot: Bot, method: Callable[[], Awaitable[T]], within: float = CALL_SECONDS) -> T:
     try:
         # aiogram's own timeout covers one HTTP request, without looking up the host and connecting to it.
         async with asyncio.timeout(within):
             return await method()
-    except TelegramRetryAfter as error:
-        words = f"Telegram demands a pause of {error.retry_after} seconds."
-        raise TelegramError(words, retry_after=error.retry_after) from error
-    except TelegramForbiddenError as error:
-        raise TelegramError(_words(error), permanent=True) from error
-    except TelegramBadRequest as error:
-        raise TelegramError(_words(error), permanent=bool(GONE.search(error.message))) from error
-    except ClientDecodeError as error:
-        raise TelegramError("Telegram's answer was not valid.") from error
-    except TimeoutError as error:
-        raise TelegramError(f"Telegram did not answer within {within:.0f} seconds.") from error
-    except AiogramError as error:
-        raise TelegramError(_words(error)) from error
+    except TimeoutError:
+        failure = TelegramError(f"Telegram did not answer within {within:.0f} seconds.")
     # TypeError: aiogram searches the description of an error, even if there is none.
-    except (ClientError, OSError, ValueError, TypeError) as error:
-        raise TelegramError(f"Telegram cannot be reached: {error!r}.") from error
+    except (AiogramError, ClientError, OSError, ValueError, TypeError) as error:
+        failure = _failure(error, bot.token)
+    # Outside `except`: a traceback would show the error behind it too, with the token in it.
+    raise failure
 
 
-def _words(error: AiogramError) -> str:
-    """The error's description, without the links to documentation that aiogram appends."""
-    message = getattr(error, "message", None) or str(error)
-    return f"Telegram says: {message.splitlines()[0].removeprefix('Forbidden: ').removeprefix('Bad Request: ')}."
+def _failure(error: Exception, token: str) -> TelegramError:
+    """Any error as ours, in words that may be logged, kept and shown."""
+
+    def words(prefix: str, text: str) -> str:
+        # Only the part that is secret: however the rest of an address is written, it is found.
+        return f"{prefix}: {text.replace(token.partition(':')[2], '…')}."
+
+    match error:
+        case TelegramRetryAfter():
+            return TelegramError(
+                f"Telegram demands a pause of {error.retry_after} seconds.", retry_after=error.retry_after
+            )
+        case ClientDecodeError():
+            return TelegramError("Telegram's answer was not valid.")
+        case AiogramError():
+            # Without the links to documentation that aiogram appends.
+            said = (getattr(error, "message", None) or str(error)).splitlines()[0]
+            is_gone = isinstance(error, TelegramBadRequest) and bool(GONE.search(said))
+            return TelegramError(
+                words("Telegram says", said.removeprefix("Forbidden: ").removeprefix("Bad Request: ")),
+                permanent=is_gone or isinstance(error, TelegramForbiddenError),
+            )
+        case _:
+            return TelegramError(words("Telegram cannot be reached", repr(error)))
