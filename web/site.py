@@ -1,5 +1,6 @@
 """The parts that a web process is made of: opened when it starts, found at `request.state`, closed when it ends."""
 
+import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,6 +30,9 @@ from web.settings import AFTER_CRASH, Settings
 
 TYPING = 3.0
 """Seconds between two times that others are told that somebody types in a chat."""
+
+
+log = logging.getLogger(__name__)
 
 
 class Site(datastructures.State):
@@ -73,10 +77,12 @@ async def running(settings: Settings) -> AsyncIterator[Mapping[str, Any]]:
         announcer = Announcer(hub, list_updates, relay)
         writer = Writer(engine, announcer, relay.enqueue)
         conversations = Conversations(reader, db, hub)
-        limiter = Limiter(redis.client.connection_pool)
+        limiter = Limiter(redis.client.connection_pool, is_on=settings.limits)
         contacts = Contacts(reader, limiter) if settings.limits else None
         for part in (reader, relay, hub, list_updates, writer):
             await stack.enter_async_context(part.running())
+        if not settings.limits:
+            log.warning("LIMITS is off: sign-ups, logins and connections are not limited")
         yield {
             "settings": settings,
             "db": db,

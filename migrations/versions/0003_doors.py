@@ -16,6 +16,10 @@ depends_on = None
 
 MOMENT = sa.DateTime(timezone=True)
 NOW = sa.text("now()")
+LOOKALIKE = (
+    "trim(both '-' from regexp_replace(replace(replace(translate(lower(username), '01i_.', 'oll--'),"
+    " 'rn', 'm'), 'vv', 'w'), '-+', '-', 'g'))"
+)
 
 
 def upgrade() -> None:
@@ -25,6 +29,8 @@ def upgrade() -> None:
     op.add_column("users", sa.Column("totp_secret", sa.Text))
     op.add_column("users", sa.Column("totp_step", sa.BigInteger))
     op.add_column("users", sa.Column("telegram_username", sa.Text))
+    op.add_column("users", sa.Column("lookalike", sa.Text, sa.Computed(LOOKALIKE, persisted=True), nullable=False))
+    op.create_index("ix_users_lookalike", "users", ["lookalike"])
 
     op.add_column("sessions", sa.Column("address", sa.Text, nullable=False, server_default=""))
     op.add_column("sessions", sa.Column("seen_at", MOMENT, nullable=False, server_default=NOW))
@@ -88,7 +94,7 @@ def downgrade() -> None:
         "messages": ("held",),
         "participants": ("shown_seq",),
         "sessions": ("confirmed_at", "seen_at", "address"),
-        "users": ("telegram_username", "totp_step", "totp_secret", "deleted_at", "banned_at", "is_admin"),
+        "users": ("lookalike", "telegram_username", "totp_step", "totp_secret", "deleted_at", "banned_at", "is_admin"),
     }
     for table, columns in dropped.items():
         for column in columns:

@@ -3,8 +3,9 @@
 import asyncio
 import time
 from datetime import UTC, datetime
-from http.cookies import SimpleCookie
+from http.cookies import Morsel, SimpleCookie
 
+import httpx2 as httpx
 import psycopg
 import pytest
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
@@ -64,7 +65,7 @@ def test_the_cookie_is_of_this_host_for_a_day_and_not_for_scripts(
     alice = Person("alice", site)
     alice.register()
 
-    cookie = SimpleCookie(alice.log_in().headers["set-cookie"])["session"]
+    cookie = _cookie(alice.log_in(), "session")
     with sites.in_this_process(environ, FORWARDED_ALLOW_IPS="127.0.0.1") as behind_a_proxy:
         behind_https = behind_a_proxy.client().post(
             "/login", data={"username": "alice", "password": PASSWORD}, headers={"X-Forwarded-Proto": "https"}
@@ -72,10 +73,18 @@ def test_the_cookie_is_of_this_host_for_a_day_and_not_for_scripts(
 
     assert (cookie["httponly"], cookie["samesite"], cookie["max-age"], cookie["path"]) == (True, "lax", "86400", "/")
     assert not cookie["secure"]
-    secure = SimpleCookie(behind_https.headers["set-cookie"])["__Host-session"]
+    secure = _cookie(behind_https, "__Host-session")
     assert (secure["secure"], secure["httponly"], secure["domain"]) == (True, True, "")
     hours = postgres.execute("SELECT extract(epoch FROM expires_at - created_at) / 3600 FROM sessions").fetchall()
     assert [round(float(each), 1) for (each,) in hours] == [24, 24]
+
+
+def _cookie(answer: httpx.Response, name: str) -> "Morsel[str]":
+    cookies = SimpleCookie()
+    for each in answer.headers.get_list("set-cookie"):
+        cookies.load(each)
+    found: Morsel[str] = cookies[name]
+    return found
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(0, 200), (3600, 303), (-86300, 200), (-86500, 303)])
@@ -99,7 +108,7 @@ def test_log_out_ends_the_cookie_on_the_server_and_in_the_browser(alice: Person,
     answer = alice.log_out()
 
     assert (answer.status_code, answer.headers["location"]) == (303, "/login")
-    assert alice.cookies == {}
+    assert "session" not in alice.cookies
     assert site.client(kept).get("/").status_code == 303
 
 
@@ -115,7 +124,7 @@ def test_only_a_commit_closes_the_sockets_of_the_sessions_that_it_ends(
     alice: Person, environ: dict[str, str], postgres: psycopg.Connection
 ) -> None:
     ((user, session),) = postgres.execute("SELECT user_id, id FROM sessions").fetchall()
-    me = SignedIn(user, "alice", session, datetime.now(UTC))
+    me = SignedIn(user, "alice", session, datetime.now(UTC), datetime.now(UTC))
 
     async def log_out(tabs: list[Tab]) -> None:
         async with running(settings.read(environ)) as parts:
@@ -189,42 +198,6 @@ def test_a_wrong_password_and_an_unknown_name_take_the_same_time(alice: Person, 
     unknown, known = (min(each) for each in zip(*taken, strict=True))
 
     assert 1 / 3 < known / unknown < 3  # without a hash to verify it would be twenty
-
-
-def test_guessing_is_slowed_for_that_account(alice: Person, bob: Person, site: Site) -> None:
-    def attempt(username: str, password: str) -> Page:
-        return Page(site.client().post("/login", data={"username": username, "password": password}))
-
-    assert [attempt("alice", f"guess number {n}").status for n in range(10)] == [422] * 10
-    refused = attempt("Alice", PASSWORD)
-
-    assert refused.status == 429
-    assert "Try again in 15 minutes" in refused.errors
-    assert attempt("bob", PASSWORD).status == 303
-
-
-def test_nobody_can_lock_somebody_else_out_by_guessing(alice: Person, environ: dict[str, str]) -> None:
-    with sites.in_this_process(environ, FORWARDED_ALLOW_IPS="127.0.0.1") as site:
-        _try_to_lock_out(site)
-
-
-def _try_to_lock_out(site: Site) -> None:
-    def attempt(address: str, password: str) -> int:
-        headers = {"X-Forwarded-For": address}
-        form = {"username": "alice", "password": password}
-        return site.client().post("/login", data=form, headers=headers).status_code
-
-    assert [attempt("192.0.2.1", f"guess number {n}") for n in range(11)] == [422] * 10 + [429]
-
-    assert attempt("192.0.2.2", PASSWORD) == 303
-    assert attempt("192.0.2.1", PASSWORD) == 429
-
-
-def test_logging_in_forgets_the_failures_before_it(alice: Person, site: Site) -> None:
-    for _ in range(2):
-        for n in range(9):
-            site.client().post("/login", data={"username": "alice", "password": f"guess number {n}"})
-        assert alice.log_in().status_code == 303
 
 
 def test_a_page_that_needs_a_login_comes_back_after_it(site: Site, alice: Person, bob: Person) -> None:

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from tests.site import PASSWORD, Page, Person, Site
+from tests.site import Page, Person, Site
 
 
 def test_a_new_account_has_token_0_and_its_password_only_as_argon2id(site: Site, postgres: psycopg.Connection) -> None:
@@ -15,7 +15,7 @@ def test_a_new_account_has_token_0_and_its_password_only_as_argon2id(site: Site,
     assert password_hash.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
 
 
-@pytest.mark.parametrize("username", ["abc", "a.b-c_9", "x" * 32, "..."])
+@pytest.mark.parametrize("username", ["abc", "a.b-c_9", "x" * 32, "_x_"])
 def test_these_are_usernames(site: Site, username: str) -> None:
     assert Person(username, site).register().status_code == 303
 
@@ -31,6 +31,14 @@ def test_these_are_usernames(site: Site, username: str) -> None:
         ("alice\x00", "letters a to z"),
         ("alice\n", "letters a to z"),
         ("жанна", "letters a to z"),
+        ("...", "begins and ends"),
+        ("___", "begins and ends"),
+        ("alice.", "begins and ends"),
+        ("-alice", "begins and ends"),
+        ("admin", "spoke for the site"),
+        ("ADM1N", "spoke for the site"),
+        ("support_", "spoke for the site"),
+        ("deleted-user-7", "spoke for the site"),
     ],
 )
 def test_these_are_no_usernames_and_are_kept_in_the_form(site: Site, username: str, said: str) -> None:
@@ -69,7 +77,7 @@ def test_these_are_no_passwords(site: Site, password: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "password", ["  spaces count  ", "ключ и замо́к", "x" * 256, "tab\tand \x00 and 🗝️", "a'\"; --<>"]
+    "password", ["  spaces count  ", "ключ и замо́к", "long words " * 23, "tab\tand \x00 and 🗝️", "a'\"; --<>"]
 )
 def test_a_password_is_taken_exactly(site: Site, password: str) -> None:
     client = site.client()
@@ -79,13 +87,3 @@ def test_a_password_is_taken_exactly(site: Site, password: str) -> None:
     if password != password.strip():
         assert client.post("/login", data={"username": "alice", "password": password.strip()}).status_code == 422
     assert client.post("/login", data={"username": "alice", "password": password}).status_code == 303
-
-
-def test_guessing_which_names_are_taken_is_slowed(site: Site, alice: Person) -> None:
-    answers = [Person("alice", site).register() for _ in range(11)]
-
-    assert [answer.status_code for answer in answers] == [422] * 10 + [429]
-    assert "Try again in 15 minutes" in Page(answers[-1]).errors
-    assert 0 < int(answers[-1].headers["retry-after"]) <= 900
-    assert Person("bob", site).register().status_code == 303
-    assert PASSWORD not in answers[-1].text

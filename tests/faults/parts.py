@@ -24,6 +24,8 @@ from tests.telegram.bot_api import FakeTelegram
 from tests.telegram.fixtures import BOT, WORKER, Program
 from web import settings
 from web.accounts import sessions
+from web.accounts.sessions import Browser, Endings
+from web.accounts.users import Verified
 from web.data import postgres
 from web.data.models import Session, User
 from web.server import embedded
@@ -92,7 +94,8 @@ class Parts:
                 user = User(username=f"{prefix}-{number}", password_hash="none")
                 db.add(user)
                 await db.flush()
-                cookie = await sessions.start(db, chosen, user, "the fault harness")
+                browser = Browser("127.0.0.1", "the fault harness", None)
+                cookie = await sessions.start(db, chosen, Endings(lambda _: None), Verified(user, None), browser)
                 found.append(Somebody(user.id, user.username, f"session={cookie}"))
             await db.commit()
         return found

@@ -5,16 +5,20 @@ from typing import Any
 from wtforms import Form, HiddenField, PasswordField, StringField
 from wtforms.validators import InputRequired, ValidationError
 
-from web.accounts import users
+from web.accounts import names, users
 
 LEAST, MOST = users.PASSWORD_LENGTH
+WEAK = "This is one of the passwords that are guessed first. A few unrelated words make a good one."
+
+
+def _without_spaces(text: str | None) -> str | None:
+    """Keyboards of phones add a space after a word."""
+    return text.strip(" ") if text else text
 
 
 def _is_username(_form: Form, field: Any) -> None:
-    if not 3 <= len(field.data) <= 32:
-        raise ValidationError("A username has 3 to 32 characters.")
-    if not users.USERNAME.fullmatch(field.data):
-        raise ValidationError("A username is made of the letters a to z, digits, and _ . -")
+    if problem := names.problem(field.data):
+        raise ValidationError(problem)
 
 
 def _is_password(_form: Form, field: Any) -> None:
@@ -22,17 +26,16 @@ def _is_password(_form: Form, field: Any) -> None:
         raise ValidationError(f"A password has at least {LEAST} characters.")
     if len(field.data) > MOST:
         raise ValidationError(f"A password has at most {MOST} characters.")
-    if users.is_common(field.data):
-        raise ValidationError("This is one of the passwords that are guessed first. Choose another one.")
 
 
 class Registration(Form):
-    username = StringField("Username", [InputRequired("Choose a username."), _is_username])
+    username = StringField("Username", [InputRequired("Choose a username."), _is_username], [_without_spaces])
     password = PasswordField("Password", [InputRequired("Choose a password."), _is_password])
+    invitation = HiddenField()
 
 
 class Login(Form):
-    username = StringField("Username", [InputRequired("Type your username.")])
+    username = StringField("Username", [InputRequired("Type your username.")], [_without_spaces])
     password = PasswordField("Password", [InputRequired("Type your password.")])
     next = HiddenField()
 

@@ -1,6 +1,8 @@
-"""Slows down guessing: ten failures in fifteen minutes for one account from one address."""
+"""Limits on guessing passwords and on making accounts, counted by account, by device and by address."""
 
 import time
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, cast
 
 from limits import RateLimitItem, parse
@@ -9,33 +11,68 @@ from limits.aio.strategies import FixedWindowRateLimiter
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
-FAILURES: RateLimitItem = parse("10 per 15 minutes")
+FAILURES = parse("10 per 15 minutes")
+"""For one account, from one address or from one of its known devices."""
+FAILURES_OF_AN_ADDRESS = parse("30 per 15 minutes")
+"""Whatever the account."""
+FAILURES_OF_AN_ACCOUNT = parse("100 per day")
+"""From all strangers together."""
+LOGINS = parse("30 per 15 minutes")
+"""Right passwords for one account, from one address."""
+SIGN_UPS = (parse("50 per hour"), parse("100 per day"))
+"""From one address, which an office or a school may share."""
+
+Key = tuple[RateLimitItem, str, *tuple[str, ...]]
+"""A limit, and what it counts by."""
 
 
 class Limiter:
-    """Counts attempts in Redis; while Redis is away, in this process."""
+    """Counts in Redis; while Redis is away, in this process."""
 
-    def __init__(self, pool: ConnectionPool) -> None:
+    def __init__(self, pool: ConnectionPool, *, is_on: bool) -> None:
         shared = RedisStorage("async+redis://", implementation="redispy", connection_pool=cast(Any, pool))
         self._shared = FixedWindowRateLimiter(shared)
         self._own = FixedWindowRateLimiter(MemoryStorage())
+        self._is_on = is_on
 
-    async def wait(self, *key: str, rate: RateLimitItem = FAILURES) -> int:
-        """Count an attempt. Returns the seconds to wait, 0 if it may go on."""
+    async def wait(self, *keys: Key) -> int:
+        """Count an attempt by every key. Returns the seconds to wait, 0 if it may go on."""
+        if not self._is_on:
+            return 0
         for limiter in (self._shared, self._own):
             try:
-                if await limiter.hit(rate, *key):
-                    return 0
-                stats = await limiter.get_window_stats(rate, *key)
-                return max(1, round(stats.reset_time - time.time()))
+                return max([await _hit(limiter, *key) for key in keys])
             except (RedisError, OSError):
                 continue
         return 0
 
-    async def forget(self, *key: str) -> None:
-        """The attempts succeeded, so they no longer count."""
+    async def succeed(self, *keys: Key) -> None:
+        """The attempt was right: forget it by each key, and by the first one the failures before it too."""
         for limiter in (self._shared, self._own):
             try:
-                await limiter.clear(FAILURES, *key)
+                for nth, (limit, *by) in enumerate(keys):
+                    if nth == 0:
+                        await limiter.clear(limit, *by)
+                    else:
+                        await limiter.hit(limit, *by, cost=-1)
             except (RedisError, OSError):
-                continue  # they count until the fifteen minutes are over, which is on the safe side
+                continue  # it counts until its time is over, which is on the safe side
+
+
+async def _hit(limiter: FixedWindowRateLimiter, limit: RateLimitItem, *by: str) -> int:
+    if await limiter.hit(limit, *by):
+        return 0
+    stats = await limiter.get_window_stats(limit, *by)
+    return max(1, round(stats.reset_time - time.time()))
+
+
+@lru_cache(4096)
+def network(address: str) -> str:
+    """Whose address it is: of IPv6 the /64, since whoever has one of its addresses has all of them."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address  # a Unix socket has none
+    if isinstance(parsed, IPv6Address):
+        return str(parsed.ipv4_mapped or ip_network((int(parsed), 64), strict=False))
+    return str(parsed)

@@ -14,10 +14,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
+from web.accounts.users import Verified
 from web.data.models import Session, User
 from web.data.questions import Question, Reader
 from web.settings import Settings
 
+SESSIONS = 20
+"""That a user has at most."""
+SEEN_EVERY = timedelta(minutes=5)
+"""How old the moment in `seen_at` becomes before it is written again."""
 COOKIE_LENGTH = 200
 """More than any cookie of ours: a longer one would only fill the cache of verified ones."""
 
@@ -30,29 +35,62 @@ class SignedIn:
     username: str
     session_id: bytes
     expires_at: datetime
+    seen_at: datetime
 
 
-async def start(db: AsyncSession, settings: Settings, user: User, user_agent: str) -> str:
-    """Sign `user` in, which sets their token to 1. Returns the cookie's value. The caller commits."""
+class PasswordChanged(Exception):
+    """The password that was verified is no longer the user's."""
+
+
+class Banned(Exception):
+    """Whoever runs the site closed this account."""
+
+
+class Browser(NamedTuple):
+    """Where a login comes from."""
+
+    address: str
+    user_agent: str
+    session_id: bytes | None
+    """The session that it had until now, of whatever user."""
+
+
+async def start(db: AsyncSession, settings: Settings, endings: "Endings", login: Verified, browser: Browser) -> str:
+    """Sign somebody in, which sets their token to 1. Returns the cookie's value. The caller commits.
+
+    Ends the session that this one replaces, and the user's oldest if they have too many. Raises PasswordChanged and
+    Banned.
+    """
+    user_id = login.user.id
+    # The lock lets a change of the password either come first, and be seen, or come later, and end this session.
+    query = select(User.password_hash, User.banned_at).where(User.id == user_id, User.deleted_at.is_(None))
+    found = (await db.execute(query.with_for_update())).one_or_none()
+    if found is None or found.password_hash != login.user.password_hash:
+        raise PasswordChanged
+    if found.banned_at is not None:
+        raise Banned
     secret = secrets.token_urlsafe(32)
     now = datetime.now(UTC)
     await db.execute(delete(Session).where(Session.expires_at < now))
+    await endings.make_room(db, user_id, browser.session_id)
     db.add(
         Session(
             id=_row_id(secret),
-            user_id=user.id,
-            user_agent=user_agent[:200],
+            user_id=user_id,
+            user_agent=browser.user_agent[:200],
+            address=browser.address,
             expires_at=now + timedelta(seconds=settings.session_max_age),
         )
     )
-    await db.execute(update(User).where(User.id == user.id).values(token=1))
+    values: dict[str, object] = {"token": 1} | ({"password_hash": login.new_hash} if login.new_hash else {})
+    await db.execute(update(User).where(User.id == user_id).values(values))
     return _signer(settings).dumps(secret)
 
 
-def valid() -> Select[int, str, bytes, datetime]:
+def valid() -> Select[int, str, bytes, datetime, datetime]:
     """The columns of SignedIn for the parameter `session_id`; no row if that session has ended."""
     return (
-        select(User.id, User.username, Session.id.label("session_id"), Session.expires_at)
+        select(User.id, User.username, Session.id.label("session_id"), Session.expires_at, Session.seen_at)
         .join(User, User.id == Session.user_id)
         .where(Session.id == bindparam("session_id", type_=LargeBinary), Session.expires_at > func.now())
     )
@@ -61,10 +99,29 @@ def valid() -> Select[int, str, bytes, datetime]:
 CURRENT = Question(SignedIn, valid())
 
 
+class Seen(NamedTuple):
+    seen_at: datetime
+
+
+SEEN = Question(
+    Seen,
+    update(Session)
+    .where(Session.id == bindparam("session_id", type_=LargeBinary))
+    .values(seen_at=func.now())
+    .returning(Session.seen_at),
+)
+
+
 async def current(reader: Reader, session_id: bytes | None) -> SignedIn | None:
     """The user of a session; None if it has ended."""
     found = await reader.fetch(CURRENT, session_id=session_id) if session_id else []
     return found[0] if found else None
+
+
+async def see(reader: Reader, me: SignedIn) -> None:
+    """Write down that the session is in use, if that was not done for some minutes."""
+    if datetime.now(UTC) - me.seen_at > SEEN_EVERY:
+        await reader.fetch(SEEN, session_id=me.session_id)
 
 
 def id_of(settings: Settings, connection: HTTPConnection[Any]) -> bytes | None:
@@ -93,6 +150,20 @@ class Endings:
         """End every session of the user except this one; the token stays. The caller commits."""
         await self._end(db, Session.user_id == me.id, Session.id != me.session_id)
 
+    async def end_one(self, db: AsyncSession, me: SignedIn, session_id: bytes) -> None:
+        """End another session of the user; the token stays. The caller commits."""
+        await self._end(db, Session.user_id == me.id, Session.id == session_id)
+
+    async def end_all(self, db: AsyncSession, user_id: int) -> None:
+        """End every session of a user; the token stays. The caller commits."""
+        await self._end(db, Session.user_id == user_id)
+
+    async def make_room(self, db: AsyncSession, user_id: int, replaced: bytes | None) -> None:
+        """End the session that a new one replaces, and the user's oldest beyond SESSIONS. The caller commits."""
+        newest = select(Session.id).where(Session.user_id == user_id).order_by(Session.created_at.desc())
+        too_many = Session.id.in_(newest.offset(SESSIONS - 1))
+        await self._end(db, too_many | (Session.id == replaced) if replaced else too_many)
+
     async def _end(self, db: AsyncSession, *conditions: ColumnElement[bool]) -> None:
         ended = list(await db.scalars(delete(Session).where(*conditions).returning(Session.id)))
         # Not before the commit: a page that came back meanwhile would find its session still there.
@@ -112,14 +183,16 @@ async def ended(db: AsyncSession, ids: list[bytes]) -> set[bytes]:
     return set(ids) - set(await db.scalars(query))
 
 
-def cookie_name(connection: HTTPConnection[Any]) -> str:
+def cookie_name(connection: HTTPConnection[Any], name: str = "session") -> str:
     """On https, the prefix binds the cookie to this host (RFC 6265bis, section 4.1.3.2)."""
-    return "__Host-session" if _is_secure(connection) else "session"
+    return f"__Host-{name}" if _is_secure(connection) else name
 
 
-def set_cookie(response: Response, connection: HTTPConnection[Any], value: str, max_age: int) -> None:
+def set_cookie(
+    response: Response, connection: HTTPConnection[Any], value: str, max_age: int, name: str | None = None
+) -> None:
     response.set_cookie(
-        cookie_name(connection),
+        name or cookie_name(connection),
         value,
         max_age=max_age,
         path="/",

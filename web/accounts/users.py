@@ -2,44 +2,80 @@
 
 import asyncio
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from passlib.hash import argon2
 from sqlalchemy import ColumnElement, cast, func, select
 from sqlalchemy.dialects.postgresql import TSQUERY
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
-from zxcvbn.frequency_lists import FREQUENCY_LISTS
+from zxcvbn import zxcvbn
 
+from web.accounts import names
+from web.accounts.names import USERNAME
 from web.data.models import User
 
-USERNAME = re.compile(r"[A-Za-z0-9_.-]{3,32}")
+T = TypeVar("T")
+
 FRAGMENT = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 """A part of a username. It needs no quoting in a tsquery."""
 PAGE = 50
 NEAR = 500
 """The next names in the order, in which a page is looked for before using the index."""
 PASSWORD_LENGTH = (8, 256)
+JUDGED = 72
+"""Characters of a password that zxcvbn looks at."""
 
 # OWASP's Argon2id parameters of 19 MiB: 33 ms a hash here. Two threads at a time, since each takes a core.
 _hasher = argon2.using(type="ID", memory_cost=19456, time_cost=2, parallelism=1)
 _threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="argon2")
 
 
+QUEUE = 32
+"""Passwords that may wait to be hashed: each takes 33 ms, so nobody waits longer than a second."""
+LEAST_SCORE = 2
+"""Of zxcvbn, from 0 to 4. From 2 on, a password takes more than a million guesses."""
+
+
 class UsernameTaken(Exception):
     """Another user has this name."""
 
 
-async def register(db: AsyncSession, username: str, password: str) -> User:
-    """Create a user, with token 0. Commits. Raises UsernameTaken."""
-    user = User(username=username, password_hash=await hash_password(password))
+class UsernameLooksTaken(Exception):
+    """Another user's name looks like this one."""
+
+
+class Busy(Exception):
+    """So many passwords wait to be hashed that this one has to come again."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """Somebody who knew the password."""
+
+    user: User
+    new_hash: str | None
+    """The password hashed anew, if the hash in the table has parameters of an older release."""
+
+    @property
+    def password_hash(self) -> str:
+        """What the table holds once the login is done."""
+        return self.new_hash or self.user.password_hash
+
+
+async def register(db: AsyncSession, username: str, password_hash: str) -> User:
+    """Create a user, with token 0. The caller commits. Raises UsernameTaken, UsernameLooksTaken."""
+    looks = names.lookalike(username)
+    # Two people who want names that look alike come one after the other.
+    await db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"knock.name:{looks}", 0))))
+    like = select(User.username).where(User.lookalike == looks)
+    for taken in await db.scalars(like):
+        raise UsernameTaken if fold(taken) == fold(username) else UsernameLooksTaken
+    user = User(username=username, password_hash=password_hash)
     db.add(user)
-    try:
-        await db.commit()
-    except IntegrityError:
-        await db.rollback()
-        raise UsernameTaken from None
+    await db.flush()
     return user
 
 
@@ -50,14 +86,11 @@ async def find(db: AsyncSession, username: str) -> User | None:
     return await db.scalar(select(User).where(is_named(username)))
 
 
-async def authenticate(db: AsyncSession, username: str, password: str) -> User | None:
-    """The user with this name and password. An unknown name takes as long as a wrong password."""
-    user = await find(db, username)
-    if not await verify_password(password, user.password_hash if user else await _nobodys_hash()):
+async def verify(user: User | None, password: str) -> Verified | None:
+    """Whether this is the user's password. No user takes as long as a wrong password. Raises Busy."""
+    if not await verify_password(password, user.password_hash if user else await _nobodys_hash()) or user is None:
         return None
-    if user and _hasher.needs_update(user.password_hash):
-        user.password_hash = await hash_password(password)
-    return user
+    return Verified(user, await hash_password(password) if _hasher.needs_update(user.password_hash) else None)
 
 
 def fold(username: str) -> str:
@@ -76,23 +109,36 @@ def folded_name(name: ColumnElement[str] = User.username.expression) -> ColumnEl
 
 
 async def hash_password(password: str) -> str:
-    return await asyncio.get_running_loop().run_in_executor(_threads, _hasher.hash, password)
+    """Raises Busy."""
+    return await _in_thread(_hasher.hash, password)
 
 
 async def verify_password(password: str, password_hash: str) -> bool:
+    """Raises Busy."""
     if len(password) > PASSWORD_LENGTH[1] or not _hasher.identify(password_hash):
         return False
-    return await asyncio.get_running_loop().run_in_executor(_threads, _hasher.verify, password, password_hash)
+    return await _in_thread(_hasher.verify, password, password_hash)
 
 
-def is_common(password: str) -> bool:
-    """Whether it is among the 30,000 passwords that are tried first (zxcvbn's list, from real leaks)."""
-    return password.lower() in _common_passwords()
+async def is_weak(password: str, username: str) -> bool:
+    """Whether it is guessed soon by somebody who knows the username. Raises Busy."""
+    # Longer ones would take zxcvbn long, and are not judged by what follows.
+    judged = await _in_thread(zxcvbn, password[:JUDGED], [username, "knock"])
+    return bool(judged["score"] < LEAST_SCORE)
 
 
-@cache
-def _common_passwords() -> frozenset[str]:
-    return frozenset(FREQUENCY_LISTS["passwords"])
+async def _in_thread(work: Callable[..., T], *arguments: Any) -> T:
+    global _waiting
+    if _waiting >= QUEUE:
+        raise Busy
+    _waiting += 1
+    try:
+        return await asyncio.get_running_loop().run_in_executor(_threads, work, *arguments)
+    finally:
+        _waiting -= 1
+
+
+_waiting = 0
 
 
 async def _nobodys_hash() -> str:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import NamedTuple
 
-from limits import RateLimitItem, parse
+from limits import parse
 from sqlalchemy import BigInteger, bindparam, func, select
 
 from web.accounts.limiter import Limiter
@@ -13,7 +13,7 @@ from web.data.questions import Question, Reader
 
 NEW = timedelta(days=1)
 """How long an account is new."""
-RATE: RateLimitItem = parse("10 per hour")
+RATE = parse("10 per hour")
 
 
 class Age(NamedTuple):
@@ -38,6 +38,6 @@ class Contacts:
     async def count(self, me: int) -> None:
         """Count a conversation that user `me` begins. Raises Refused if it is one too many."""
         [age] = await self._reader.fetch(AGE, me=me)
-        if age.is_new and (wait := await self._limiter.wait("contact", str(me), rate=RATE)):
+        if age.is_new and (wait := await self._limiter.wait((RATE, "contact", str(me)))):
             words = f"A new account can begin {RATE.amount} chats an hour. Try again in {-(-wait // 60)} minutes."
             raise Refused(Cause.CONTACTS, words)

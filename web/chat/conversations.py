@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, ColumnElement, Text, bindparam, exists, func,
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import aliased
 
-from web.accounts import users
+from web.accounts import names, users
 from web.data import models
 from web.data.models import Block, Participant, User
 from web.data.postgres import Database
@@ -201,7 +201,7 @@ class Conversations:
         name = users.fold(username)
         # While we are not listening to the other processes, what we remember may be out of date.
         known = self._known.get((me, name)) if self._hub.is_listening else None
-        if known is not None or not users.USERNAME.fullmatch(username):
+        if known is not None or not names.USERNAME.fullmatch(username):
             return known
         forgotten = self._forgotten
         rows = await self._reader.fetch(WITH, me=me, name=name)

@@ -25,6 +25,12 @@ from web.data.postgres import Base
 
 Moment = DateTime(timezone=True)
 
+LOOKALIKE = (
+    "trim(both '-' from regexp_replace(replace(replace(translate(lower(username), '01i_.', 'oll--'),"
+    " 'rn', 'm'), 'vv', 'w'), '-+', '-', 'g'))"
+)
+"""SQL: the same for two usernames that look alike. `web.accounts.names.lookalike` is the same in Python."""
+
 
 class User(Base):
     """An account. `token` is the online token: 0 at first, 1 from login on, 0 again after a click on Log out."""
@@ -34,6 +40,7 @@ class User(Base):
         CheckConstraint("token IN (0, 1)", name="token"),
         # One index finds a name ignoring case, finds names by their beginning, and gives the order of All users.
         Index("uq_users_username", text('lower(username) COLLATE "C"'), unique=True),
+        Index("ix_users_lookalike", "lookalike"),
         Index("ix_users_search", "search", postgresql_using="gin"),
         Index("ix_users_telegram_chat_id", "telegram_chat_id", postgresql_where=text("telegram_chat_id IS NOT NULL")),
     )
@@ -61,6 +68,7 @@ class User(Base):
     deleted_at: Mapped[datetime | None] = mapped_column(Moment)
     """When the user deleted the account. The row stays, under another name, for the messages."""
     created_at: Mapped[datetime] = mapped_column(Moment, server_default=func.now())
+    lookalike: Mapped[str] = mapped_column(Text, Computed(LOOKALIKE, persisted=True), deferred=True)
     search: Mapped[str] = mapped_column(TSVECTOR, Computed("username_search(username)", persisted=True), deferred=True)
     """Every ending of the name, so that an indexed prefix match finds any part of it."""
 

@@ -1,9 +1,12 @@
 """The settings page: the online token, Telegram, the password, the sessions."""
 
+from sqlalchemy import select, update
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from web.accounts import sessions, users
-from web.accounts.forms import NewPassword
+from web.accounts import invitations, limiter, sessions, users
+from web.accounts.forms import WEAK, NewPassword
+from web.accounts.limiter import Key
 from web.accounts.sessions import SignedIn
 from web.chat import blocks
 from web.data.models import User
@@ -23,21 +26,42 @@ async def change_password(request: Request, me: SignedIn) -> Response:
     form = NewPassword(await request.form())
     if not form.validate():
         return await _page(request, me, form, 422)
-    key = ("password", str(me.id))
-    if wait := await request.state.limiter.wait(*key):
-        form.current.errors = [f"Too many attempts. Try again in {-(-wait // 60)} minutes."]
+    key: Key = (limiter.FAILURES, "password", str(me.id))
+    if wait := await request.state.limiter.wait(key):
+        form.current.errors = [pages.too_many(wait)]
         return await _page(request, me, form, 429)
+    try:
+        status = await _change_password(request, me, form)
+    except users.Busy:
+        form.current.errors = [pages.BUSY]
+        status = 503
+    if status != 200:
+        return await _page(request, me, form, status)
+    await request.state.limiter.succeed(key)
+    return pages.see_other("/settings?done=password")
+
+
+async def _change_password(request: Request, me: SignedIn, form: NewPassword) -> int:
+    """The status of the answer. An error stands in the form."""
     async with request.state.db() as db:
         user = await db.get_one(User, me.id)
-        if not await users.verify_password(form.current.data, user.password_hash):
-            form.current.errors = ["That is not your current password."]
-            return await _page(request, me, form, 422)
-        user.password_hash = await users.hash_password(form.password.data)
+    if not await users.verify_password(form.current.data, user.password_hash):
+        form.current.errors = ["That is not your current password."]
+        return 422
+    if await users.is_weak(form.password.data, me.username):
+        form.password.errors = [WEAK]
+        return 422
+    new_hash = await users.hash_password(form.password.data)
+    async with request.state.db.begin() as db:
+        # Against logins with the old password that are under way: they lock the row too, and compare the hash.
+        locked = await db.scalar(select(User.password_hash).where(User.id == me.id).with_for_update())
+        if locked != user.password_hash:
+            form.current.errors = ["Your password was changed a moment ago, in another window."]
+            return 422
+        await db.execute(update(User).where(User.id == me.id).values(password_hash=new_hash))
         await request.state.endings.end_others(db, me)
         await linking.drop_codes(db, me.id)
-        await db.commit()
-    await request.state.limiter.forget(*key)
-    return pages.see_other("/settings?done=password")
+    return 200
 
 
 @pages.signed_in
@@ -48,17 +72,66 @@ async def end_other_sessions(request: Request, me: SignedIn) -> Response:
     return pages.see_other("/settings?done=sessions")
 
 
+@pages.signed_in
+async def end_session(request: Request, me: SignedIn) -> Response:
+    """End one session of the list."""
+    try:
+        session_id = bytes.fromhex(request.path_params["session_id"])
+    except ValueError:
+        raise HTTPException(404) from None
+    async with request.state.db.begin() as db:
+        await request.state.endings.end_one(db, me, session_id)
+    return pages.see_other("/settings?done=session#sessions")
+
+
+@pages.signed_in
+async def invite(request: Request, me: SignedIn) -> Response:
+    """Make an invitation. Its link is shown now and never again."""
+    if request.state.settings.sign_up != "invite":
+        raise HTTPException(404)
+    note = str((await request.form()).get("note", "")).replace("\0", "").strip()
+    async with request.state.db.begin() as db:
+        code = await invitations.make(db, me.id, note)
+    if code is None:
+        return await _page(request, me, NewPassword(), 422, too_many_invitations=True)
+    return await _page(
+        request, me, NewPassword(), invitation=f"{request.state.settings.site_url}/register?invitation={code}"
+    )
+
+
+@pages.signed_in
+async def withdraw(request: Request, me: SignedIn) -> Response:
+    try:
+        invitation_id = bytes.fromhex(request.path_params["invitation_id"])
+    except ValueError:
+        raise HTTPException(404) from None
+    async with request.state.db.begin() as db:
+        await invitations.withdraw(db, me.id, invitation_id)
+    return pages.see_other("/settings#invitations")
+
+
 DONE = {
     "password": "Your password is changed, and every other session has ended.",
+    "session": "That session has ended.",
     "sessions": "Every other session has ended.",
 }
 
 
-async def _page(request: Request, me: SignedIn, form: NewPassword, status: int = 200) -> Response:
+async def _page(
+    request: Request,
+    me: SignedIn,
+    form: NewPassword,
+    status: int = 200,
+    *,
+    invitation: str = "",
+    too_many_invitations: bool = False,
+) -> Response:
     async with request.state.db() as db:
         user = await db.get_one(User, me.id)
         mine = await sessions.listed(db, me)
         blocked = await blocks.listed(db, me.id)
+        by_invitation = request.state.settings.sign_up == "invite"
+        invited = await invitations.listed(db, me.id) if by_invitation else None
     return pages.render(
         "accounts/settings.html",
         status,
@@ -67,6 +140,10 @@ async def _page(request: Request, me: SignedIn, form: NewPassword, status: int =
         form=form,
         sessions=mine,
         blocked=blocked,
+        invitations=invited,
+        open_invitations=invitations.OPEN,
+        invitation=invitation,
+        too_many_invitations=too_many_invitations,
         done=DONE.get(request.query_params.get("done", ""), ""),
         **await telegram_settings.telegram_section(request, me),
     )

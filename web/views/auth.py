@@ -2,32 +2,73 @@
 
 from starlette.responses import HTMLResponse, Response
 
-from web import templates
-from web.accounts import sessions, users
-from web.accounts.forms import Login, Registration
-from web.accounts.users import UsernameTaken
+from web.accounts import devices, invitations, limiter, sessions, users
+from web.accounts.forms import WEAK, Login, Registration
+from web.accounts.limiter import Key
+from web.accounts.sessions import Banned, Browser, PasswordChanged
+from web.accounts.users import UsernameLooksTaken, UsernameTaken, Verified
+from web.data.models import User
 from web.site import Request
 from web.views import pages
 
+WRONG = "That username and password do not belong together."
+CLOSED = "This account was closed by whoever runs this site."
+TAKEN = "Somebody has this name already. Choose another one."
+LOOKS_TAKEN = "This name looks like somebody else's. Choose another one."
+
 
 async def register(request: Request) -> Response:
-    form = Registration(await request.form() if request.method == "POST" else None)
+    code = request.query_params.get("invitation", "")
+    form = Registration(await request.form() if request.method == "POST" else None, data={"invitation": code})
+    if said := await _closed(request, form.invitation.data or ""):
+        return pages.render("accounts/closed.html", 403 if request.method == "POST" else 200, said=said)
     if request.method == "GET":
         return pages.render("accounts/register.html", form=form)
-    valid = form.validate()
-    key = ("register", _address(request), users.fold(form.username.data or ""))
-    if not form.username.errors and (wait := await request.state.limiter.wait(*key)):
+    if not form.validate():
+        return pages.render("accounts/register.html", 422, form=form)
+    address = limiter.network(_address(request))
+    if wait := await request.state.limiter.wait(*((each, "sign-ups", address) for each in limiter.SIGN_UPS)):
         return _too_many("accounts/register.html", form, wait)
-    if valid:
-        try:
-            async with request.state.db() as db:
-                user = await users.register(db, form.username.data, form.password.data)
-        except UsernameTaken:
-            form.username.errors = ["Somebody has this name already. Choose another one."]
-        else:
-            await request.state.limiter.forget(*key)
-            return pages.see_other(f"/login?registered={user.username}")
+    try:
+        return await _register(request, form)
+    except UsernameTaken:
+        form.username.errors = [TAKEN]
+    except UsernameLooksTaken:
+        form.username.errors = [LOOKS_TAKEN]
+    except users.Busy:
+        return _busy("accounts/register.html", form)
     return pages.render("accounts/register.html", 422, form=form)
+
+
+async def _register(request: Request, form: Registration) -> Response:
+    username, password = form.username.data, form.password.data
+    if await users.is_weak(password, username):
+        form.password.errors = [WEAK]
+        return pages.render("accounts/register.html", 422, form=form)
+    password_hash = await users.hash_password(password)
+    async with request.state.db() as db:
+        user = await users.register(db, username, password_hash)
+        if request.state.settings.sign_up == "invite" and not await invitations.use(db, form.invitation.data, user.id):
+            return pages.render("accounts/closed.html", 403, said=BAD_INVITATION)
+        await db.commit()
+    return pages.see_other(f"/login?registered={user.username}")
+
+
+BY_INVITATION = "You need an invitation to register here. Ask somebody who is here already for one."
+BAD_INVITATION = "This invitation was used, was withdrawn, or is older than a week. Ask for a new one."
+
+
+async def _closed(request: Request, code: str) -> str | None:
+    """Why nobody can register now, or not with this invitation."""
+    match request.state.settings.sign_up:
+        case "open":
+            return None
+        case "closed":
+            return "Nobody can register here at the moment."
+    if not code:
+        return BY_INVITATION
+    async with request.state.db() as db:
+        return None if await invitations.is_good(db, code) else BAD_INVITATION
 
 
 async def login(request: Request) -> Response:
@@ -38,22 +79,40 @@ async def login(request: Request) -> Response:
     form = Login(await request.form())
     if not form.validate():
         return pages.render("accounts/login.html", 422, form=form, registered=False)
-    key = ("login", _address(request), users.fold(form.username.data)[:64])
-    if wait := await request.state.limiter.wait(*key):
-        return _too_many("accounts/login.html", form, wait)
     async with request.state.db() as db:
-        user = await users.authenticate(db, form.username.data, form.password.data)
-        if user is None:
-            form.password.errors = ["That username and password do not belong together."]
-            return pages.render("accounts/login.html", 422, form=form, registered=False)
-        agent = request.headers.get("user-agent", "")
-        cookie = await sessions.start(db, request.state.settings, user, agent)
-        await db.commit()
-    await request.state.limiter.forget(*key)
+        user = await users.find(db, form.username.data)
+    keys = _keys(request, user, form.username.data)
+    if wait := await request.state.limiter.wait(*keys):
+        return _too_many("accounts/login.html", form, wait)
+    try:
+        verified = await users.verify(user, form.password.data)
+    except users.Busy:
+        return _busy("accounts/login.html", form)
+    if verified is None:
+        return _wrong(form, WRONG)
+    await request.state.limiter.succeed(*keys)
+    often: Key = (limiter.LOGINS, "logins", str(verified.user.id), limiter.network(_address(request)))
+    if wait := await request.state.limiter.wait(often):
+        return _too_many("accounts/login.html", form, wait)
+    return await _start(request, form, verified)
+
+
+async def _start(request: Request, form: Login, verified: Verified) -> Response:
+    site, user = request.state, verified.user
+    agent = request.headers.get("user-agent", "")
+    browser = Browser(_address(request), agent, sessions.id_of(site.settings, request))
+    try:
+        async with site.db.begin() as db:
+            cookie = await sessions.start(db, site.settings, site.endings, verified, browser)
+    except PasswordChanged:
+        return _wrong(form, WRONG)
+    except Banned:
+        return _wrong(form, CLOSED)
     # A user who has just logged in is not away, although no tab of theirs is open yet.
-    await request.state.hub.renew_presence([user.id])
+    await site.hub.renew_presence([user.id])
     answer = pages.see_other(pages.local_path(form.next.data or "/"))
-    sessions.set_cookie(answer, request, cookie, request.state.settings.session_max_age)
+    sessions.set_cookie(answer, request, cookie, site.settings.session_max_age)
+    devices.remember(answer, site.settings, request, user.id, verified.password_hash)
     return answer
 
 
@@ -68,11 +127,33 @@ async def log_out(request: Request) -> Response:
     return answer
 
 
-def _too_many(template: str, form: Login | Registration, wait: int) -> HTMLResponse:
-    minutes = -(-wait // 60)
-    said = f"Too many attempts. Try again in {minutes} minute{'s' if minutes > 1 else ''}."
+def _keys(request: Request, user: User | None, username: str) -> list[Key]:
+    """What an attempt to log in counts by: a known device is apart from everybody else."""
+    if device := devices.known(request.state.settings, request, user):
+        return [(limiter.FAILURES, "device", device)]
+    address, account = limiter.network(_address(request)), users.fold(username)[:64]
+    return [
+        (limiter.FAILURES, "login", address, account),
+        (limiter.FAILURES_OF_AN_ADDRESS, "login-address", address),
+        (limiter.FAILURES_OF_AN_ACCOUNT, "login-account", account),
+    ]
+
+
+def _wrong(form: Login, said: str) -> HTMLResponse:
     form.password.errors = [said]
-    page = HTMLResponse(templates.page(template, form=form, registered=False), 429)
+    return pages.render("accounts/login.html", 422, form=form, registered=False)
+
+
+def _busy(template: str, form: Login | Registration) -> HTMLResponse:
+    form.password.errors = [pages.BUSY]
+    page = pages.render(template, 503, form=form, registered=False)
+    page.headers["Retry-After"] = pages.RETRY_AFTER
+    return page
+
+
+def _too_many(template: str, form: Login | Registration, wait: int) -> HTMLResponse:
+    form.password.errors = [pages.too_many(wait)]
+    page = pages.render(template, 429, form=form, registered=False)
     page.headers["Retry-After"] = str(wait)
     return page
 

@@ -3,8 +3,9 @@
 from sqlalchemy import select
 from starlette.responses import Response
 
-from web.accounts import confirmation, users
+from web.accounts import confirmation, limiter, users
 from web.accounts.forms import PasswordAgain
+from web.accounts.limiter import Key
 from web.accounts.sessions import SignedIn
 from web.data.models import User
 from web.site import Request
@@ -18,9 +19,9 @@ async def confirm(request: Request, me: SignedIn) -> Response:
     form = PasswordAgain(await request.form())
     if not form.validate():
         return _page(me, form, 422)
-    key = ("password", str(me.id))
-    if wait := await request.state.limiter.wait(*key):
-        form.password.errors = [f"Too many attempts. Try again in {-(-wait // 60)} minutes."]
+    key: Key = (limiter.FAILURES, "password", str(me.id))
+    if wait := await request.state.limiter.wait(key):
+        form.password.errors = [pages.too_many(wait)]
         return _page(me, form, 429)
     async with request.state.db() as db:
         password_hash = await db.scalar(select(User.password_hash).where(User.id == me.id))
@@ -29,7 +30,7 @@ async def confirm(request: Request, me: SignedIn) -> Response:
         return _page(me, form, 422)
     async with request.state.db.begin() as db:
         await confirmation.renew(db, me)
-    await request.state.limiter.forget(*key)
+    await request.state.limiter.succeed(key)
     return pages.see_other("/settings#telegram")
 
 

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from web import templates
-from web.accounts import sessions
+from web.accounts import sessions, users
 from web.accounts.sessions import SignedIn
 from web.chat import lists
 from web.chat.conversations import Conversation
@@ -24,6 +24,7 @@ SignedInView = Callable[[Request, SignedIn], Awaitable[Response]]
 SignedInWithChatsView = Callable[[Request, SignedIn, list[Entry]], Awaitable[Response]]
 
 TRY_AGAIN_SOON = "Knock cannot reach its database at the moment. Nothing is lost; try again in a few seconds."
+BUSY = "Many people are logging in at this moment. Try again in a few seconds."
 RETRY_AFTER = "3"
 MAX_BIGINT = 2**63 - 1
 
@@ -52,13 +53,19 @@ def signed_in_with_chats(view: SignedInWithChatsView) -> View:
     async def guarded(request: Request) -> Response:
         session_id = sessions.id_of(request.state.settings, request)
         found = await lists.of_session(request.state.reader, session_id)
-        return await view(request, *found) if found else _to_login_and_back(request)
+        if found is None:
+            return _to_login_and_back(request)
+        await sessions.see(request.state.reader, found[0])
+        return await view(request, *found)
 
     return guarded
 
 
 async def who(connection: Connection) -> SignedIn | None:
-    return await sessions.current(connection.state.reader, sessions.id_of(connection.state.settings, connection))
+    me = await sessions.current(connection.state.reader, sessions.id_of(connection.state.settings, connection))
+    if me is not None:
+        await sessions.see(connection.state.reader, me)
+    return me
 
 
 def _to_login_and_back(request: Request) -> Response:
@@ -91,6 +98,15 @@ def bigint(text: str) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) <= 19):
         return None
     return whole if (whole := int(text)) <= MAX_BIGINT else None
+
+
+def too_many(wait: int) -> str:
+    """What to say to somebody who has to wait so many seconds."""
+    minutes = -(-wait // 60)
+    hours = -(-wait // 3600)
+    if minutes > 90:
+        return f"Too many attempts. Try again in {hours} hours."
+    return f"Too many attempts. Try again in {minutes} minute{'s' if minutes > 1 else ''}."
 
 
 def is_htmx(request: Request) -> bool:
@@ -128,6 +144,12 @@ async def on_unavailable(request: Request, error: Exception) -> Response:
     return page
 
 
+async def on_busy(_request: Request, _error: Exception) -> Response:
+    page = render("error.html", 503, status=503, said=BUSY)
+    page.headers["Retry-After"] = RETRY_AFTER
+    return page
+
+
 async def on_error(_request: Request, _error: Exception) -> Response:
     return render("error.html", 500, status=500, said="Something went wrong on our side. It has been noted.")
 
@@ -135,5 +157,6 @@ async def on_error(_request: Request, _error: Exception) -> Response:
 HANDLERS: dict[Any, Any] = {
     HTTPException: on_http_error,
     **dict.fromkeys(postgres.DATABASE_AWAY, on_unavailable),
+    users.Busy: on_busy,
     Exception: on_error,
 }
