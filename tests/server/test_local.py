@@ -117,7 +117,7 @@ def test_a_process_that_dies_ends_the_run(environ: dict[str, str], folder: Path)
 
         assert run.process.wait(PATIENCE) == 1
         assert psutil.wait_procs(children, timeout=PATIENCE)[1] == []
-        assert "knock: web ended by itself, so everything ends.\n" in run.output.read_text()
+        assert "knock: web ended by itself (exit code -9), so everything ends.\n" in run.output.read_text()
 
 
 def test_a_port_in_use_is_one_sentence(folder: Path) -> None:

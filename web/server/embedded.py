@@ -12,66 +12,110 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import redis
 
 from web.server import CannotStart, leash
+from web.server.keeper import Keeper
+
+GiveUp = Callable[[str], None]
+Start = Callable[[], AbstractContextManager[subprocess.Popen[bytes]]]
 
 SYSTEM_USER = "knock-data"
 """The servers run as this user when root starts them: PostgreSQL refuses to run as root."""
 PATIENCE = 10
 """Seconds in which the servers of a run that was killed end."""
+ROOM = 64 * 1024 * 1024
+"""Free bytes on the disk for a server that ended to be started again: PostgreSQL needs some to recover."""
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[str]:
-    """Runs PostgreSQL on the data in `folder`, created if missing; yields its URL. Raises CannotStart."""
+def postgres(folder: Path, give_up: GiveUp | None = None) -> Iterator[str]:
+    """Runs PostgreSQL on the data in `folder`, created if missing; yields its URL. Raises CannotStart.
+
+    With `give_up` it is started again whenever it ends, on the same socket, until that fails several times in a row.
+    """
     with _locked(folder) as lock, _socket_folder() as sockets:
         if not folder.exists():
             _make_cluster(folder)
         # We hold the lock, so no server runs here. But after a crash of the machine the file may name another program,
         # which PostgreSQL would take for a server.
         (folder / "postmaster.pid").unlink(missing_ok=True)
-        log = folder / "server.log"
-        options = f"-c listen_addresses= -c unix_socket_directories={sockets} -c max_connections=300"
-        how = ["-s", "-w", "-t", "300", "-D", str(folder)]
-        with leash.at_end(_postgres("pg_ctl"), "stop", "-m", "fast", *how, **_as_system_user()):
-            if _run("pg_ctl", "start", *how, "-l", log, "-o", options, pass_fds=[lock]) != 0:
-                raise CannotStart(f"The embedded PostgreSQL did not start; {log} says why.")
-            yield f"postgresql+psycopg://knock@/postgres?host={sockets}"
+        with _running("PostgreSQL", folder, lambda: _postgres_server(folder, sockets, lock), give_up):
+            yield _postgres_url(sockets)
 
 
 @contextmanager
-def valkey(folder: Path) -> Iterator[str]:
-    """Runs Valkey on the data in `folder`, created if missing; yields its URL. Raises CannotStart."""
+def valkey(folder: Path, give_up: GiveUp | None = None) -> Iterator[str]:
+    """Runs Valkey on the data in `folder`, created if missing; yields its URL. `give_up` and errors as of postgres."""
     with _locked(folder) as lock, _socket_folder() as sockets:
         folder.mkdir(exist_ok=True)
         _give(folder)
-        log, socket = folder / "server.log", sockets / "valkey.sock"
-        settings = {
-            "port": 0,
-            "unixsocket": socket,
-            "unixsocketperm": 700,
-            "dir": folder,
-            "pidfile": folder / "valkey.pid",
-            "logfile": log,
-            "save": "",
-            "appendonly": "yes",
-            "appendfsync": "everysec",
-            "maxmemory": "256mb",
-            # The cache has an expiry and may be evicted; the queue of notifications may not.
-            "maxmemory-policy": "volatile-lru",
-        }
-        arguments = [str(word) for name, value in settings.items() for word in (f"--{name}", value)]
-        with _start(_valkey(), *arguments, pass_fds=[lock]) as server, leash.at_end("kill", str(server.pid)):
-            _await_valkey(server, socket, log)
-            yield f"unix://{socket}"
+        with _running("Valkey", folder, lambda: _valkey_server(folder, sockets / "valkey.sock", lock), give_up):
+            yield f"unix://{sockets / 'valkey.sock'}"
+
+
+def _running(name: str, folder: Path, start: Start, give_up: GiveUp | None) -> AbstractContextManager[object]:
+    if give_up is None:
+        return start()
+    return Keeper(f"The embedded {name}", start, give_up, obstacle=lambda: _full(folder))
+
+
+def _full(folder: Path) -> str | None:
+    """Why a server that ended should not be started again yet."""
+    if shutil.disk_usage(folder).free < ROOM:
+        return f"the disk of {folder} is full."
+    return None
+
+
+@contextmanager
+def _postgres_server(folder: Path, sockets: Path, lock: int) -> Iterator[subprocess.Popen[bytes]]:
+    options = {"listen_addresses": "", "unix_socket_directories": sockets, "max_connections": 300}
+    arguments = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+    log = folder / "server.log"
+    # The shell opens the log, since it runs as the servers' user.
+    shell = ["sh", "-c", 'exec "$@" >>"$0" 2>&1', str(log)]
+    stop = ["stop", "-m", "fast", "-s", "-w", "-t", "300", "-D", str(folder)]
+    with (
+        _start(*shell, _postgres("postgres"), "-D", folder, *arguments, pass_fds=[lock]) as server,
+        leash.at_end(_postgres("pg_ctl"), *stop, **_as_system_user()),
+    ):
+        _await(server, "PostgreSQL", log, lambda: _answers(_postgres_url(sockets)))
+        yield server
+
+
+@contextmanager
+def _valkey_server(folder: Path, socket: Path, lock: int) -> Iterator[subprocess.Popen[bytes]]:
+    log = folder / "server.log"
+    settings = {
+        "port": 0,
+        "unixsocket": socket,
+        "unixsocketperm": 700,
+        "dir": folder,
+        "pidfile": folder / "valkey.pid",
+        "logfile": log,
+        "save": "",
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "maxmemory": "256mb",
+        # The cache has an expiry and may be evicted; the queue of notifications may not.
+        "maxmemory-policy": "volatile-lru",
+    }
+    arguments = [str(word) for name, value in settings.items() for word in (f"--{name}", value)]
+    with (
+        _start(_valkey(), *arguments, pass_fds=[lock]) as server,
+        leash.at_end("kill", str(server.pid)),
+        redis.Redis(unix_socket_path=str(socket)) as client,
+    ):
+        _await(server, "Valkey", log, client.ping)
+        yield server
 
 
 def _make_cluster(folder: Path) -> None:
@@ -88,14 +132,22 @@ def _make_cluster(folder: Path) -> None:
     draft.rename(folder)
 
 
-def _await_valkey(server: subprocess.Popen[bytes], socket: Path, log: Path) -> None:
-    with redis.Redis(unix_socket_path=str(socket)) as client:
-        while server.poll() is None:
-            with suppress(redis.ConnectionError):  # not there yet, or still reading its append-only file
-                client.ping()
-                return
-            time.sleep(0.02)
-    raise CannotStart(f"The embedded Valkey did not start; {log} says why.")
+def _await(server: subprocess.Popen[bytes], name: str, log: Path, ask: Callable[[], object]) -> None:
+    """Wait until the server answers, however long it reads its log of changes. Raises CannotStart if it ends."""
+    while server.poll() is None:
+        with suppress(redis.ConnectionError, psycopg.OperationalError):
+            ask()
+            return
+        time.sleep(0.02)
+    raise CannotStart(f"The embedded {name} did not start; {log} says why.")
+
+
+def _answers(url: str) -> None:
+    psycopg.connect(url.replace("+psycopg", ""), connect_timeout=5).close()
+
+
+def _postgres_url(sockets: Path) -> str:
+    return f"postgresql+psycopg://knock@/postgres?host={sockets}"
 
 
 @contextmanager
@@ -162,7 +214,7 @@ def _run(program: str, *arguments: str | Path, **options: Any) -> int:
     return _start(_postgres(program), *arguments, **options).wait()
 
 
-def _start(program: Path, *arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:
+def _start(program: str | Path, *arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:
     options |= {"cwd": "/", "start_new_session": True, **_as_system_user()}
     return subprocess.Popen([program, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, **options)
 

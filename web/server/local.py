@@ -5,8 +5,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from threading import Thread
@@ -18,6 +19,7 @@ from alembic.config import Config
 
 from web import settings
 from web.server import CannotStart, embedded, leash
+from web.server.keeper import TRIES, Keeper
 from web.server.listening import listen
 from web.settings import BadSetting, Settings
 
@@ -29,17 +31,18 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
-    """The exit code: 0 after Ctrl-C or SIGTERM, 1 if it cannot start or one of its processes ends by itself."""
+    """The exit code: 0 after Ctrl-C or SIGTERM, 1 if it cannot start or what it needs ends for good."""
     for number in SIGNALS:
         signal.signal(number, _interrupt)
     try:
         # Checked before anything is started. The addresses of embedded servers are known only afterwards.
         chosen = settings.read({"DATABASE_URL": "postgresql://", "REDIS_URL": "redis://", **_given()})
         listen(chosen.host, chosen.port).close()
-        with _servers(chosen.data_dir):
+        given_up: list[str] = []
+        with _servers(chosen.data_dir, given_up.append):
             _migrate()
             _demand_redis(os.environ["REDIS_URL"])
-            return _serve(chosen)
+            return _serve(chosen, given_up)
     except (BadSetting, CannotStart) as error:
         print(f"knock: {error}", file=sys.stderr)
         return 1
@@ -60,8 +63,8 @@ def _given() -> dict[str, str]:
 
 
 @contextmanager
-def _servers(data_dir: Path | None) -> Iterator[None]:
-    """The embedded servers that are needed. Puts their addresses into the environment."""
+def _servers(data_dir: Path | None, give_up: Callable[[str], None]) -> Iterator[None]:
+    """Runs the embedded servers that are needed. Puts their addresses into the environment."""
     needed = {"DATABASE_URL": embedded.postgres, "REDIS_URL": embedded.valkey}
     with ExitStack() as stack:
         for name, server in needed.items():
@@ -69,7 +72,7 @@ def _servers(data_dir: Path | None) -> Iterator[None]:
                 if data_dir is None:
                     raise CannotStart(f"{name} must be set, or DATA_DIR, where an embedded server keeps its data.")
                 try:
-                    os.environ[name] = stack.enter_context(server(data_dir / server.__name__))
+                    os.environ[name] = stack.enter_context(server(data_dir / server.__name__, give_up))
                 except OSError as error:
                     raise CannotStart(f"DATA_DIR cannot be used: {error}.") from None
         yield
@@ -87,26 +90,22 @@ def _demand_redis(url: str) -> None:
             raise CannotStart(f"Redis does not answer at REDIS_URL: {error}") from None
 
 
-def _serve(chosen: Settings) -> int:
-    """Run the processes until a signal comes or one of them ends by itself."""
-    running: dict[str, subprocess.Popen[str]] = {}
-    try:
-        with ExitStack() as leashes:
-            for name, arguments in _commands(chosen).items():
-                running[name] = _start(name, arguments)
-                # SIGTERM, once and to the process alone: Dramatiq drops its tasks when its children get it twice.
-                leashes.enter_context(leash.at_end("kill", str(running[name].pid)))
-            Thread(target=_announce, args=(chosen.address,), daemon=True).start()
-            while not (ended := [name for name, process in running.items() if process.poll() is not None]):
-                time.sleep(0.1)
-            print(f"knock: {ended[0]} ended by itself, so everything ends.", file=sys.stderr)
-            return 1
-    finally:
-        for process in running.values():
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(LEAVING_SECONDS)
-            with suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)  # it, if it did not end, and what it left behind
+def _serve(chosen: Settings, given_up: list[str]) -> int:
+    """Run the processes until a signal comes or something that the site cannot do without has ended for good."""
+    with ExitStack() as stack:
+        keepers = []
+        for name, arguments in _commands(chosen).items():
+            # "web" is a supervisor, which replaces its processes and ends only if that cannot help.
+            tries = 1 if name == "web" else TRIES
+            keeper = Keeper(name, partial(_running, name, arguments), given_up.append, tries=tries)
+            keepers.append(stack.enter_context(keeper))
+        for keeper in keepers:
+            stack.callback(keeper.end)  # of all before the first is waited for
+        Thread(target=_announce, args=(chosen.address,), daemon=True).start()
+        while not given_up:
+            time.sleep(0.1)
+    print(f"knock: {given_up[0]}, so everything ends.", file=sys.stderr)
+    return 1
 
 
 def _commands(chosen: Settings) -> dict[str, list[str]]:
@@ -119,8 +118,9 @@ def _commands(chosen: Settings) -> dict[str, list[str]]:
     return commands
 
 
-def _start(name: str, arguments: list[str]) -> subprocess.Popen[str]:
-    """A process whose output is printed with its name. It has a session of its own, so that Ctrl-C only reaches us."""
+@contextmanager
+def _running(name: str, arguments: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs a process whose output is printed with its name."""
     process = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=TOP,
@@ -128,18 +128,24 @@ def _start(name: str, arguments: list[str]) -> subprocess.Popen[str]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
+        start_new_session=True,  # so that Ctrl-C only reaches us
     )
     Thread(target=_print, args=(name, process.stdout), daemon=True).start()
-    return process
+    try:
+        # SIGTERM, once and to the process alone: Dramatiq drops its tasks when its children get it twice.
+        with leash.at_end("kill", str(process.pid)):
+            yield process
+    finally:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(LEAVING_SECONDS)
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)  # it, if it did not end, and what it left behind
 
 
-def _print(name: str, output: IO[str]) -> None:
+def _print(name: str, output: IO[bytes]) -> None:
     for line in output:
         with suppress(OSError):  # the terminal was closed; read on, or the process would block
-            sys.stdout.write(f"{time.strftime('%H:%M:%S')} {name:6} | {line}")
+            sys.stdout.write(f"{time.strftime('%H:%M:%S')} {name:6} | {line.decode(errors='replace')}")
             sys.stdout.flush()
 
 

@@ -1,0 +1,138 @@
+"""What an operator's machine does to a site: processes killed, a full disk, settings that are wrong."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2 as httpx
+import psutil
+import psycopg
+import pytest
+
+from tests.server.test_local import PATIENCE, Run, running
+from tests.site import eventually, free_port
+
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A DATA_DIR that the servers' user can enter."""
+    with tempfile.TemporaryDirectory(prefix="knock-test-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder) / "data"
+
+
+def is_ready(run: Run) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{run.port}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def server(run: Run, name: str) -> psutil.Process | None:
+    """The embedded server of that name, if it runs; of PostgreSQL the first process."""
+    return next((child for child in alive(run.process.pid) if child.name() == name), None)
+
+
+def worker(run: Run) -> psutil.Process | None:
+    return next((child for child in alive(run.process.pid) if "dramatiq" in child.cmdline()), None)
+
+
+def alive(parent: int) -> list[psutil.Process]:
+    return [child for child in psutil.Process(parent).children() if child.status() != psutil.STATUS_ZOMBIE]
+
+
+def register(run: Run, username: str) -> int:
+    form = {"username": username, "password": "knock knock knock"}
+    return httpx.post(f"http://127.0.0.1:{run.port}/register", data=form).status_code
+
+
+@pytest.mark.parametrize("name", ["postgres", "valkey-server"])
+def test_an_embedded_server_that_is_killed_comes_back_on_the_same_data(folder: Path, name: str) -> None:
+    with running(folder, free_port()) as run:
+        assert register(run, "alice") == 303
+        killed = server(run, name)
+        assert killed is not None
+
+        killed.kill()
+
+        eventually(lambda: server(run, name) not in (None, killed), PATIENCE)
+        eventually(lambda: is_ready(run), PATIENCE)
+        assert register(run, "alice") == 422, "she is still there"
+        assert register(run, "bob") == 303
+        assert "ended by itself (exit code -9); it is started again in 1 s" in run.output.read_text()
+
+
+def test_an_embedded_server_that_cannot_start_again_ends_the_run_with_a_sentence(folder: Path) -> None:
+    with running(folder, free_port()) as run:
+        killed = server(run, "postgres")
+        assert killed is not None
+        (folder / "postgres" / "postgresql.conf").write_text("nonsense = yes\n")
+
+        killed.kill()
+
+        assert run.process.wait(PATIENCE) == 1
+        said = run.output.read_text()
+        log = folder / "postgres" / "server.log"
+        assert f"knock: The embedded PostgreSQL did not start; {log} says why, so everything ends.\n" in said
+        assert "Traceback" not in said
+
+
+def test_a_worker_whose_child_is_killed_is_replaced(environ: dict[str, str], folder: Path) -> None:
+    servers = {name: environ[name] for name in ("DATABASE_URL", "REDIS_URL")}
+    with running(folder, free_port(), **servers) as run:
+        old = worker(run)
+        assert old is not None
+        eventually(lambda: alive(old.pid), PATIENCE)
+
+        max(alive(old.pid), key=lambda child: child.memory_info().rss).kill()
+
+        eventually(lambda: worker(run) not in (None, old), PATIENCE)
+        assert is_ready(run)
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of 160 MB. Mounting one takes root, and rights that some containers do not have."""
+    with tempfile.TemporaryDirectory(prefix="knock-test-") as above:
+        Path(above).chmod(0o755)
+        disk = Path(above) / "disk"
+        disk.mkdir()
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m", "none", disk], capture_output=True)
+        if mounted.returncode:
+            pytest.skip("no file system can be mounted here")
+        try:
+            yield disk
+        finally:
+            subprocess.run(["umount", "-l", disk], check=True)
+
+
+@AS_ROOT
+def test_a_full_disk_ends_nothing_and_the_site_comes_back_by_itself(small_disk: Path) -> None:
+    with running(small_disk / "data", free_port()) as run:
+        assert register(run, "alice") == 303
+        filler = small_disk / "filler"
+        subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=1M"], capture_output=True)
+        url = psycopg_url(run)
+        with pytest.raises(psycopg.Error), psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE TABLE big AS SELECT repeat('x', 1000) FROM generate_series(1, 100000)")
+        killed = server(run, "postgres")
+        if killed is not None:
+            killed.kill()  # what a crash while the disk is full does to it
+        eventually(lambda: "The embedded PostgreSQL waits: the disk of" in run.output.read_text(), PATIENCE)
+        assert run.process.poll() is None
+
+        filler.unlink()
+
+        eventually(lambda: is_ready(run), PATIENCE)
+        assert register(run, "bob") == 303
+
+
+def psycopg_url(run: Run) -> str:
+    found = server(run, "postgres")
+    assert found is not None
+    (sockets,) = (word.partition("=")[2] for word in found.cmdline() if word.startswith("unix_socket_directories="))
+    return f"postgresql://knock@/postgres?host={sockets}"
