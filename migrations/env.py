@@ -4,7 +4,8 @@ import logging
 import time
 
 from alembic import context
-from sqlalchemy import Connection, create_engine, func, select
+from psycopg.errors import DeadlockDetected, LockNotAvailable
+from sqlalchemy import Connection, create_engine, event, func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
@@ -13,6 +14,11 @@ from web.data import models
 
 MIGRATING = 0x6B6E6F636B
 """The advisory lock that one migration at a time holds: "knock" in ASCII."""
+LOCK_SECONDS = 3
+"""How long a statement waits for a table; then everything is rolled back and tried again."""
+PAUSE = 5
+"""Seconds between two tries, in which the site gets on with its work."""
+TRIES = 60
 
 
 def connect(database_url: str) -> Connection:
@@ -30,9 +36,26 @@ def migrate(connection: Connection) -> None:
         connection.rollback()
         time.sleep(0.2)
     connection.commit()
+    event.listen(connection, "begin", _bound_waits)
     context.configure(connection=connection, target_metadata=models.User.metadata)
-    with context.begin_transaction():
-        context.run_migrations()
+    for _ in range(TRIES):
+        try:
+            with context.begin_transaction():
+                context.run_migrations()
+            return
+        except OperationalError as error:
+            if not isinstance(error.orig, LockNotAvailable | DeadlockDetected):
+                raise
+        logging.warning("Others use a table that a migration changes, so it is tried again in %d s", PAUSE)
+        time.sleep(PAUSE)
+    raise SystemExit(
+        "knock: The tables could not be brought up to date: others keep using them, perhaps a long backup."
+    )
+
+
+def _bound_waits(connection: Connection) -> None:
+    """Whoever comes after a statement that waits for a table waits too, so it must not wait for long."""
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
 
 
 logging.basicConfig(level=logging.WARNING, format="%(message)s")

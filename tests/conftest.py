@@ -15,7 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from tests import site as sites
 from tests.site import Person, Site
-from web.server import embedded
+from web.server import embedded, rights
 
 pytest_plugins = ("tests.telegram.fixtures", "tests.notifications.scene")
 
@@ -42,7 +42,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Schedulin
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
-        embedded._system_user()  # workers that made it at the same moment would fail
+        rights.system_user()  # workers that made it at the same moment would fail
 
 
 @pytest.fixture(scope="session")

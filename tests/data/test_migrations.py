@@ -1,5 +1,6 @@
 """The migrations make the tables of the models, and can be undone."""
 
+import threading
 from collections.abc import Iterator
 
 import psycopg
@@ -10,7 +11,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, text
 
-from tests.site import TOP
+from tests.site import TOP, eventually
 from web.data import models
 from web.data.postgres import Base
 
@@ -43,6 +44,25 @@ def test_up_down_and_up_again(url: str) -> None:
     command.upgrade(config, "head")
     assert tables() == TABLES
     engine.dispose()
+
+
+def test_a_migration_that_waits_for_a_reader_stops_nobody_else(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    config = Config(TOP / "alembic.ini")
+    command.upgrade(config, "0002")
+    address = url.replace("+psycopg", "")
+    bounded = "-c statement_timeout=10s"
+    migration = threading.Thread(target=command.upgrade, args=(config, "head"))
+    with psycopg.connect(address) as reader, psycopg.connect(address, autocommit=True, options=bounded) as writer:
+        reader.execute("SELECT * FROM users")
+
+        migration.start()
+        eventually(lambda: "it is tried again in 5 s" in caplog.text, 30)
+
+        writer.execute("INSERT INTO users (username, password_hash) VALUES ('alice', '')")
+        assert migration.is_alive()
+        reader.rollback()
+        migration.join(60)
+        assert writer.execute("SELECT version_num FROM alembic_version").fetchone() != ("0002",)
 
 
 def test_the_tables_are_those_of_the_models(environ: dict[str, str]) -> None:

@@ -11,18 +11,14 @@ import psutil
 import psycopg
 import pytest
 
-from tests.server.test_local import PATIENCE, Run, running
+from tests.server.test_local import PATIENCE, Run, folder, refusal, running
 from tests.site import eventually, free_port
+from web.server import rights
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A DATA_DIR that the servers' user can enter."""
-    with tempfile.TemporaryDirectory(prefix="knock-test-") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder) / "data"
+__all__ = ["folder"]  # a fixture
 
 
 def is_ready(run: Run) -> bool:
@@ -136,3 +132,42 @@ def psycopg_url(run: Run) -> str:
     assert found is not None
     (sockets,) = (word.partition("=")[2] for word in found.cmdline() if word.startswith("unix_socket_directories="))
     return f"postgresql://knock@/postgres?host={sockets}"
+
+
+@AS_ROOT
+def test_a_folder_above_data_dir_that_is_closed_stays_closed(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="knock-test-") as name:
+        closed = Path(name)
+
+        said = refusal(DATA_DIR=str(closed / "data"), PORT=str(free_port()))
+
+        assert said.startswith(f"knock: {closed} is closed to other users")
+        assert said.endswith(f"Set DATA_DIR to another folder, or open the folder: chmod o+x {closed}\n")
+        assert said.count("\n") == 1
+        assert closed.stat().st_mode & 0o777 == 0o700
+
+
+@AS_ROOT
+def test_what_root_starts_gives_up_its_rights(environ: dict[str, str], folder: Path) -> None:
+    servers = {name: environ[name] for name in ("DATABASE_URL", "REDIS_URL")}
+    with running(folder, free_port(), **servers) as run:
+        serving = [run.process_of("-m", "web"), run.process_of("-m", "dramatiq")]
+        eventually(lambda: all(alive(process.pid) for process in serving), PATIENCE)
+        children = [child for process in serving for child in process.children(recursive=True)]
+
+        assert {process.username() for process in [*serving, *children]} == {rights.SYSTEM_USER}
+        assert (folder / "secret-key").stat().st_mode & 0o777 == 0o600
+
+
+@AS_ROOT
+def test_a_site_that_only_root_can_run_is_run_by_root(
+    environ: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tmp_path.chmod(0o700)
+    (tmp_path / "valkey.sock").symlink_to(environ["REDIS_URL"].removeprefix("unix://"))
+    chosen = {**os.environ, **environ, "PORT": str(free_port()), "REDIS_URL": f"unix://{tmp_path}/valkey.sock"}
+
+    how = rights.given_up(chosen)
+
+    assert how == {"env": chosen}
+    assert "The site runs as root, since the user knock-data could not run it: Error 13" in caplog.text

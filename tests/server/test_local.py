@@ -50,6 +50,7 @@ class Run:
 def folder() -> Iterator[Path]:
     """A DATA_DIR, not in pytest's folders: as root, each start of pytest closes those to PostgreSQL's user."""
     with tempfile.TemporaryDirectory(prefix="knock-test-") as folder:
+        Path(folder).chmod(0o755)
         yield Path(folder) / "data"
 
 

@@ -6,7 +6,6 @@ is killed, they end too.
 
 import fcntl
 import os
-import pwd
 import shutil
 import stat
 import subprocess
@@ -24,12 +23,12 @@ import redis
 
 from web.server import CannotStart, leash
 from web.server.keeper import Keeper
+from web.server.rights import as_system_user, demand_way_to, system_user
 
+ELSEWHERE = "Set DATA_DIR to another folder"
 GiveUp = Callable[[str], None]
 Start = Callable[[], AbstractContextManager[subprocess.Popen[bytes]]]
 
-SYSTEM_USER = "knock-data"
-"""The servers run as this user when root starts them: PostgreSQL refuses to run as root."""
 PATIENCE = 10
 """Seconds in which the servers of a run that was killed end."""
 ROOM = 64 * 1024 * 1024
@@ -57,7 +56,7 @@ def valkey(folder: Path, give_up: GiveUp | None = None) -> Iterator[str]:
     """Runs Valkey on the data in `folder`, created if missing; yields its URL. `give_up` and errors as of postgres."""
     with _locked(folder) as lock, _socket_folder() as sockets:
         folder.mkdir(exist_ok=True)
-        _give(folder)
+        _give(folder, ELSEWHERE)
         with _running("Valkey", folder, lambda: _valkey_server(folder, sockets / "valkey.sock", lock), give_up):
             yield f"unix://{sockets / 'valkey.sock'}"
 
@@ -85,7 +84,7 @@ def _postgres_server(folder: Path, sockets: Path, lock: int) -> Iterator[subproc
     stop = ["stop", "-m", "fast", "-s", "-w", "-t", "300", "-D", str(folder)]
     with (
         _start(*shell, _postgres("postgres"), "-D", folder, *arguments, pass_fds=[lock]) as server,
-        leash.at_end(_postgres("pg_ctl"), *stop, **_as_system_user()),
+        leash.at_end(_postgres("pg_ctl"), *stop, **as_system_user()),
     ):
         _await(server, "PostgreSQL", log, lambda: _answers(_postgres_url(sockets)))
         yield server
@@ -123,7 +122,7 @@ def _make_cluster(folder: Path) -> None:
     draft = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
-    _give(draft)
+    _give(draft, ELSEWHERE)
     # Only we can reach the socket. With PostgreSQL's own locale, indexes survive an upgrade of the system's libraries.
     how = ["-U", "knock", "-E", "UTF8", "--auth-local=trust", "--auth-host=reject"]
     locale = ["--locale-provider=builtin", "--locale=C.UTF-8"]
@@ -154,6 +153,8 @@ def _postgres_url(sockets: Path) -> str:
 def _locked(folder: Path) -> Iterator[int]:
     """One server at a time on a folder. The server inherits the lock, so it is free once both we and it have ended."""
     folder.parent.mkdir(parents=True, exist_ok=True)
+    if system_user():
+        folder.parent.chmod(folder.parent.stat().st_mode | stat.S_IXOTH)  # DATA_DIR, where its secret stays closed
     with open(folder.with_name(f"{folder.name}.lock"), "w") as file:
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -171,42 +172,21 @@ def _locked(folder: Path) -> Iterator[int]:
 def _socket_folder() -> Iterator[Path]:
     """A folder that only we can enter, apart from DATA_DIR: the path of a Unix socket has at most 108 bytes."""
     folder = Path(tempfile.mkdtemp(prefix="knock-"))
-    _give(folder)
+    _give(folder, "Set TMPDIR to another folder")
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _give(folder: Path) -> None:
-    """Makes it the servers' own. As root, also lets their user through the folders above."""
+def _give(folder: Path, other_way: str) -> None:
+    """Makes it the servers' own; as root, that of their user. Raises CannotStart if it could not reach it."""
     folder.chmod(0o700)
-    if user := _system_user():
+    if user := system_user():
         os.chown(folder, user.pw_uid, user.pw_gid)
-        for place in (folder, _postgres("postgres"), _valkey()):
-            for above in place.resolve().parents:
-                if not above.stat().st_mode & stat.S_IXOTH:
-                    above.chmod(above.stat().st_mode | stat.S_IXOTH)
-
-
-@cache
-def _system_user() -> pwd.struct_passwd | None:
-    if os.geteuid() != 0:
-        return None
-    with suppress(KeyError):
-        return pwd.getpwnam(SYSTEM_USER)
-    make = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
-    try:
-        subprocess.run(make, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        raise CannotStart(f"PostgreSQL does not run as root, and the user {SYSTEM_USER} could not be made.") from None
-    return pwd.getpwnam(SYSTEM_USER)
-
-
-def _as_system_user() -> dict[str, Any]:
-    """Options of subprocess.Popen."""
-    user = _system_user()
-    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
+        for program in (_postgres("postgres"), _valkey()):
+            demand_way_to(program, "Move this checkout elsewhere")
+        demand_way_to(folder, other_way)
 
 
 def _run(program: str, *arguments: str | Path, **options: Any) -> int:
@@ -215,7 +195,7 @@ def _run(program: str, *arguments: str | Path, **options: Any) -> int:
 
 
 def _start(program: str | Path, *arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:
-    options |= {"cwd": "/", "start_new_session": True, **_as_system_user()}
+    options |= {"cwd": "/", "start_new_session": True, **as_system_user()}
     return subprocess.Popen([program, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, **options)
 
 

@@ -11,19 +11,19 @@ from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from threading import Thread
-from typing import IO
+from typing import IO, Any
 
 import redis
 from alembic import command
 from alembic.config import Config
 
 from web import settings
-from web.server import CannotStart, embedded, leash
+from web.server import CannotStart, embedded, leash, rights
 from web.server.keeper import TRIES, Keeper
 from web.server.listening import listen
+from web.server.rights import TOP
 from web.settings import BadSetting, Settings
 
-TOP = Path(__file__).resolve().parent.parent.parent
 LEAVING_SECONDS = 15
 """For a process that was told to end; then it is killed."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -32,6 +32,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def main() -> int:
     """The exit code: 0 after Ctrl-C or SIGTERM, 1 if it cannot start or what it needs ends for good."""
+    os.umask(0o022)  # what is private says so itself; as root, the servers' user has to pass the folders made here
     for number in SIGNALS:
         signal.signal(number, _interrupt)
     try:
@@ -92,12 +93,15 @@ def _demand_redis(url: str) -> None:
 
 def _serve(chosen: Settings, given_up: list[str]) -> int:
     """Run the processes until a signal comes or something that the site cannot do without has ended for good."""
+    # With the secret in the environment, no process has to read DATA_DIR.
+    environ = {**os.environ, "SECRET_KEY": chosen.secret_keys[0], "PYTHONUNBUFFERED": "1"}
+    how = rights.given_up(environ)
     with ExitStack() as stack:
         keepers = []
         for name, arguments in _commands(chosen).items():
             # "web" is a supervisor, which replaces its processes and ends only if that cannot help.
             tries = 1 if name == "web" else TRIES
-            keeper = Keeper(name, partial(_running, name, arguments), given_up.append, tries=tries)
+            keeper = Keeper(name, partial(_running, name, arguments, **how), given_up.append, tries=tries)
             keepers.append(stack.enter_context(keeper))
         for keeper in keepers:
             stack.callback(keeper.end)  # of all before the first is waited for
@@ -119,16 +123,16 @@ def _commands(chosen: Settings) -> dict[str, list[str]]:
 
 
 @contextmanager
-def _running(name: str, arguments: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+def _running(name: str, arguments: list[str], **how: Any) -> Iterator[subprocess.Popen[bytes]]:
     """Runs a process whose output is printed with its name."""
     process = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=TOP,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,  # so that Ctrl-C only reaches us
+        **how,
     )
     Thread(target=_print, args=(name, process.stdout), daemon=True).start()
     try:
