@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from web.log import new_request_id
 from web.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -78,9 +79,12 @@ class Doors:
                 await self._app(scope, receive, send)
             return
 
+        request_id = new_request_id().encode()
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *self._headers, (b"cache-control", _cache_control(scope))]
+                own = ((b"cache-control", _cache_control(scope)), (b"x-request-id", request_id))
+                message["headers"] = [*message["headers"], *self._headers, *own]
             await send(message)
 
         refusal = _refusal(scope, headers)

@@ -50,6 +50,7 @@ async def connect(settings: Settings) -> AsyncIterator[AsyncEngine]:
         # A crowd that comes back after a restart may wait; an absent PostgreSQL is noticed by connecting.
         pool_timeout=8,
         pool_pre_ping=True,
+        hide_parameters=True,  # or an error's text would show password hashes and messages
         connect_args={
             "connect_timeout": 2,
             # The kernel notices a peer that vanished silently (a frozen host, a cut cable).

@@ -4,6 +4,7 @@ from sqlalchemy import select, update
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from web import log
 from web.accounts import invitations, limiter, sessions, users
 from web.accounts.forms import WEAK, NewPassword
 from web.accounts.limiter import Key
@@ -36,7 +37,9 @@ async def change_password(request: Request, me: SignedIn) -> Response:
         form.current.errors = [pages.BUSY]
         status = 503
     if status != 200:
+        log.event("password kept", user=me.username, reason=" ".join([*form.current.errors, *form.password.errors]))
         return await _page(request, me, form, status)
+    log.event("password changed", user=me.username)
     await request.state.limiter.succeed(key)
     return pages.see_other("/settings?done=password")
 
@@ -69,6 +72,7 @@ async def end_other_sessions(request: Request, me: SignedIn) -> Response:
     async with request.state.db() as db:
         await request.state.endings.end_others(db, me)
         await db.commit()
+    log.event("other sessions ended", user=me.username)
     return pages.see_other("/settings?done=sessions")
 
 
@@ -81,6 +85,7 @@ async def end_session(request: Request, me: SignedIn) -> Response:
         raise HTTPException(404) from None
     async with request.state.db.begin() as db:
         await request.state.endings.end_one(db, me, session_id)
+    log.event("session ended", user=me.username)
     return pages.see_other("/settings?done=session#sessions")
 
 

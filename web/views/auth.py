@@ -2,6 +2,7 @@
 
 from starlette.responses import HTMLResponse, Response
 
+from web import log
 from web.accounts import devices, invitations, limiter, sessions, users
 from web.accounts.forms import WEAK, Login, Registration
 from web.accounts.limiter import Key
@@ -51,6 +52,7 @@ async def _register(request: Request, form: Registration) -> Response:
         if request.state.settings.sign_up == "invite" and not await invitations.use(db, form.invitation.data, user.id):
             return pages.render("accounts/closed.html", 403, said=BAD_INVITATION)
         await db.commit()
+    log.event("registered", user=user.username, address=_address(request))
     return pages.see_other(f"/login?registered={user.username}")
 
 
@@ -82,17 +84,23 @@ async def login(request: Request) -> Response:
     async with request.state.db() as db:
         user = await users.find(db, form.username.data)
     keys = _keys(request, user, form.username.data)
+    # What was typed as a name may be a password, so only names of users are logged.
+    who = {"user": user.username if user else None, "address": _address(request)}
     if wait := await request.state.limiter.wait(*keys):
+        log.event("login limited", **who)
         return _too_many("accounts/login.html", form, wait)
     try:
         verified = await users.verify(user, form.password.data)
     except users.Busy:
+        log.event("login put off", **who)
         return _busy("accounts/login.html", form)
     if verified is None:
+        log.event("login failed", **who)
         return _wrong(form, WRONG)
     await request.state.limiter.succeed(*keys)
     often: Key = (limiter.LOGINS, "logins", str(verified.user.id), limiter.network(_address(request)))
     if wait := await request.state.limiter.wait(often):
+        log.event("login limited", **who)
         return _too_many("accounts/login.html", form, wait)
     return await _start(request, form, verified)
 
@@ -107,7 +115,9 @@ async def _start(request: Request, form: Login, verified: Verified) -> Response:
     except PasswordChanged:
         return _wrong(form, WRONG)
     except Banned:
+        log.event("login refused", user=user.username, address=browser.address)
         return _wrong(form, CLOSED)
+    log.event("login", user=user.username, address=browser.address)
     # A user who has just logged in is not away, although no tab of theirs is open yet.
     await site.hub.renew_presence([user.id])
     answer = pages.see_other(pages.local_path(form.next.data or "/"))
@@ -122,6 +132,7 @@ async def log_out(request: Request) -> Response:
         async with request.state.db() as db:
             await request.state.endings.log_out(db, me)
             await db.commit()
+        log.event("log out", user=me.username, address=_address(request))
     answer = pages.see_other("/login")
     sessions.delete_cookie(answer, request)
     return answer

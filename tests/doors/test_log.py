@@ -1,0 +1,126 @@
+"""What the log says, and what it never says."""
+
+import json
+import logging
+import re
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests import site as sites
+from tests.site import PASSWORD, TOP, Person, Site
+from web import log, settings
+
+TOKEN = "123456789:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+MARK = "a text that only its readers may see"
+
+
+@pytest.fixture
+def logged(environ: dict[str, str], tmp_path: Path, clean: None) -> Iterator[tuple[Site, Path]]:
+    """A site that logs JSON, and the file with its log."""
+    file = tmp_path / "log"
+    site = Site({**environ, "PORT": str(sites.free_port()), "LOG_FORMAT": "json", "LIMITS": "on"})
+    with file.open("w") as output:
+        site.process = subprocess.Popen(
+            [sys.executable, "-m", "web"], cwd=TOP, env={**dict(site.environ)}, stdout=output, stderr=output
+        )
+        sites.eventually(site.answers, patience=60)
+        try:
+            yield site, file
+        finally:
+            site.stop()
+
+
+def lines(file: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_what_happens_to_an_account_is_logged_with_the_request_and_without_secrets(
+    logged: tuple[Site, Path], postgres: psycopg.Connection
+) -> None:
+    site, file = logged
+    alice, bob = site.person("alice"), site.person("bob")
+    wrong = alice.http.post("/login", data={"username": "alice", "password": "wrong " + MARK})
+    site.client().post("/login", data={"username": PASSWORD, "password": "alice"})  # the fields mixed up
+    alice.http.post("/settings/password", data={"current": "wrong " + MARK, "password": PASSWORD})
+    alice.http.post("/settings/password", data={"current": PASSWORD, "password": "another " + PASSWORD})
+    alice.http.post("/settings/sessions/end")
+    alice.post("bob", MARK)
+    postgres.execute("UPDATE users SET banned_at = now() WHERE username = 'bob'")
+    Person("bob", site).log_in()
+    cookies = [*alice.cookies.values(), *bob.cookies.values()]
+    alice.log_out()
+    site.stop()
+
+    events = [line for line in lines(file) if line["name"] == "knock.events"]
+    assert [(line["event"], line.get("user")) for line in events] == [
+        ("registered", "alice"),
+        ("login", "alice"),
+        ("registered", "bob"),
+        ("login", "bob"),
+        ("login failed", "alice"),
+        ("login failed", None),
+        ("password kept", "alice"),
+        ("password changed", "alice"),
+        ("other sessions ended", "alice"),
+        ("login refused", "bob"),
+        ("log out", "alice"),
+    ]
+    (failed,) = [line for line in events if line["event"] == "login failed" and line["user"]]
+    assert (failed["request_id"], failed["address"]) == (wrong.headers["x-request-id"], "127.0.0.1")
+    everything = file.read_text()
+    hashes = [row[0] for row in postgres.execute("SELECT password_hash FROM users").fetchall()]
+    for secret in (PASSWORD, MARK, "$argon2", *hashes, *cookies, site.environ["SECRET_KEY"]):
+        assert secret not in everything
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_database_error_shows_no_row(
+    environ: dict[str, str], capsys: pytest.CaptureFixture[str], log_format: str
+) -> None:
+    chosen = replace(settings.read(environ), log_format=log_format)
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        log.configure(chosen)
+        with psycopg.connect(environ["DATABASE_URL"].replace("+psycopg", "")) as connection:
+            try:
+                connection.execute(
+                    "INSERT INTO users (username, password_hash, token) VALUES ('alice', %s, 2)",
+                    [f"$argon2id$v=19$m=1$x${MARK}\n{MARK}"],
+                )
+            except psycopg.Error as error:
+                logging.getLogger("web").exception("It failed: %s", error)
+        logging.getLogger("web").warning("https://api.telegram.org/bot%s/getMe failed", TOKEN)
+    finally:
+        root.handlers[:], root.level = before
+    said = capsys.readouterr().err
+
+    assert "users_token" in said or "ck_users_token" in said
+    assert log.HIDDEN in said
+    for secret in (MARK, "$argon2id", TOKEN):
+        assert secret not in said
+    if log_format == "json":
+        assert [json.loads(line)["levelname"] for line in said.splitlines()] == ["ERROR", "WARNING"]
+
+
+def test_sqlalchemy_shows_no_parameters(environ: dict[str, str], clean: None, caplog: pytest.LogCaptureFixture) -> None:
+    secret = secrets.token_hex(8)
+    with sites.in_this_process(environ) as site:
+        site.person("alice")
+        with psycopg.connect(environ["DATABASE_URL"].replace("+psycopg", ""), autocommit=True) as connection:
+            connection.execute("ALTER TABLE users RENAME password_hash TO gone")
+            try:
+                answer = Person(f"name-{secret}", site).register()
+            finally:
+                connection.execute("ALTER TABLE users RENAME gone TO password_hash")
+    assert answer.status_code == 500
+    assert re.search("UndefinedColumn", caplog.text)
+    assert "$argon2" not in caplog.text
+    assert PASSWORD not in caplog.text
