@@ -143,7 +143,8 @@ async def send_notification(notification_id: int) -> None:
         logger.warning("PostgreSQL is away, so notification %d waits for the sweep: %s", notification_id, error)
 
 
-@dramatiq.actor(broker=broker, queue_name="telegram", max_age=TEST_MS)
+# On a queue of its own, and of less importance than any notification: however many there are, knocks go first.
+@dramatiq.actor(broker=broker, queue_name="telegram-tests", priority=10, max_age=TEST_MS)
 async def send_test(user_id: int, answer_key: str) -> None:
     """Send the test message of the settings page, and leave its outcome in Redis for the page."""
     said = await _parts.sender.test(user_id)

@@ -1,18 +1,23 @@
 """Telegram under attack: by whoever saw a link, found an open browser, or writes to the bot."""
 
+import os
+import signal
 import socket
 import threading
 import traceback
 from collections.abc import Callable, Iterator
 
 import pytest
+import redis
+from dramatiq.brokers.redis import RedisBroker
 
 from tests import site as sites
-from tests.site import PASSWORD, Page, Person
+from tests.site import PASSWORD, Page, Person, eventually
 from tests.telegram.bot_api import TOKEN, FakeTelegram
-from tests.telegram.fixtures import Knock
+from tests.telegram.fixtures import PATIENCE, Knock
 from tests.telegram.test_errors import failure
 from tests.telegram.test_linking import send, shown_code
+from web import tasks
 
 
 def forget_password(knock: Knock, person: Person) -> None:
@@ -157,3 +162,54 @@ def test_no_error_of_the_network_quotes_the_token(garbler: str) -> None:
 
     assert "/bot123456:…/sendMessage" in str(error)
     assert "".join(traceback.format_exception(error)).count(SECRET) == 0
+
+
+def test_the_bot_answers_once_a_second_a_chat_and_does_what_it_is_told(knock: Knock) -> None:
+    bob = knock.person("bob")
+    knock.change(bob, telegram_chat_id=905)
+
+    for text in [*["hello"] * 100, "/stop", *["hello"] * 98, "/start"]:
+        knock.telegram.write(905, text)
+    send(knock, 906, "hello")  # which comes after them
+    assert knock.user(bob, "telegram_chat_id") is None
+
+    def answers() -> list[str]:
+        return [call.parameters["text"] for call in knock.telegram.called("sendMessage", chat_id=905)]
+
+    eventually(lambda: "What is your username" in answers()[-1], PATIENCE)  # what was written last is answered
+    calls = knock.telegram.called("sendMessage", chat_id=905)
+    assert 2 <= len(calls) <= 2 + calls[-1].at - calls[0].at
+
+
+def test_a_user_sends_one_test_in_half_a_minute(knock: Knock, valkey: redis.Redis) -> None:
+    bob, dora = knock.person("bob"), knock.person("dora")
+    chat, hers = knock.link(bob), knock.link(dora)
+
+    pages = [bob.http.post("/settings/telegram/test", follow_redirects=True).text for _ in range(10)]
+    assert "Telegram took the test message" in pages[0]
+    assert all("You can send one test message in half a minute" in page for page in pages[1:])
+    assert len(knock.telegram.called(chat_id=chat)) == 1
+
+    assert "took the test" in dora.http.post("/settings/telegram/test", follow_redirects=True).text
+    assert len(knock.telegram.called(chat_id=hers)) == 1
+    assert 0 < int(str(valkey.ttl(f"telegram-tested:{knock.user(bob, 'id')}"))) <= 30
+
+
+def test_no_number_of_tests_holds_up_a_knock(knock: Knock) -> None:
+    alice, charlie = knock.person("alice"), knock.person("charlie")
+    chat = knock.link(charlie)
+    _, his = knock.absent("bob")
+    assert "took the test" in charlie.http.post("/settings/telegram/test", follow_redirects=True).text
+    assert knock.worker.process
+    broker = RedisBroker(url=knock.environ["REDIS_URL"])  # type: ignore[no-untyped-call]
+
+    os.killpg(knock.worker.process.pid, signal.SIGSTOP)
+    for number in range(300):
+        broker.enqueue(tasks.send_test.message(knock.user(charlie, "id"), f"test-{number}"))
+    alice.post("bob", "hello")
+    os.killpg(knock.worker.process.pid, signal.SIGCONT)
+
+    knock.card(his)
+    (knocked,) = knock.telegram.called(chat_id=his)
+    assert len([call for call in knock.telegram.called(chat_id=chat) if call.at < knocked.at]) < 100
+    broker.flush_all()

@@ -70,7 +70,8 @@ def test_only_what_comes_after_start_is_a_username(knock: Knock) -> None:
     knock.person("bob")
 
     unasked = write(knock, 506, "bob")
-    write(knock, 506, "/start", "bob")
+    write(knock, 506, "/start")
+    write(knock, 506, "bob")
     typed_again = write(knock, 506, "bob")
 
     assert unasked == typed_again

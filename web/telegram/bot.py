@@ -21,6 +21,7 @@ from web.data import postgres
 from web.data.postgres import DATABASE_AWAY, Database
 from web.settings import BadSetting, Settings
 from web.telegram import api, linking, polling, replies
+from web.telegram.answers import Answers
 from web.telegram.errors import TelegramError
 
 T = TypeVar("T")
@@ -40,6 +41,7 @@ class Listener:
 
     def __init__(self, bot: Bot, db: Database, site_url: str, stop: asyncio.Event) -> None:
         self._bot = bot
+        self._answers = Answers(bot)
         self._db = db
         self._site_url = site_url
         self._stop = stop
@@ -81,10 +83,7 @@ class Listener:
             async with self._db.begin() as db:
                 await polling.is_new(db, self._bot.id, update.update_id)
         if reply and update.message:
-            try:
-                await api.send(self._bot, update.message.chat.id, reply)
-            except TelegramError as error:
-                logger.warning("A reply could not be sent: %s", error)
+            await self._answers.give(update.message.chat.id, reply)
 
     async def _act(self, db: AsyncSession, message: Message | None) -> str | None:
         """Do what a message says. Returns the reply, if any."""

@@ -7,6 +7,7 @@ from typing import Any
 import segno
 from dramatiq.errors import DramatiqError
 from markupsafe import Markup
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import update
 from starlette.exceptions import HTTPException
@@ -24,6 +25,8 @@ from web.views import pages
 
 CONFIRM = "/settings/confirm"
 """Where a session goes that has to type its password again."""
+TEST_SECONDS = 30
+"""Between two test messages of a user. While Redis is away, none is sent at all."""
 NOTICES = {
     "connected": "Telegram is connected.",
     "refused": "That request is refused.",
@@ -31,6 +34,7 @@ NOTICES = {
     "unlinked": "Telegram is disconnected.",
     "saved": "Saved.",
     "sent": "Telegram took the test message. Have a look at your phone.",
+    "soon": "You can send one test message in half a minute.",
     "pause": "Telegram asks for a pause. Try again in a little while.",
     "closed": "Telegram refused the test message, and is disconnected.",
     "unheard": "The worker, which sends messages, did not answer. Try again in a moment.",
@@ -122,6 +126,8 @@ async def notify(request: Request, me: SignedIn) -> Response:
 @pages.signed_in
 async def test(request: Request, me: SignedIn) -> Response:
     """Let the worker send a test message now, and wait for the outcome."""
+    if await request.state.store.attempt(_is_soon(request.state.store.client, me.id)):
+        return _back("soon")
     key = f"telegram-test:{token_hex(16)}"
     try:
         await asyncio.to_thread(tasks.send_test.send, me.id, key)
@@ -132,6 +138,11 @@ async def test(request: Request, me: SignedIn) -> Response:
         if outcome := await request.state.store.attempt(request.state.store.client.get(key)):
             return _back(str(outcome))
     return _back("unheard")
+
+
+async def _is_soon(redis: Redis, user_id: int) -> bool:
+    """Whether the user sent a test message within the last 30 seconds. If not, this one counts."""
+    return not await redis.set(f"telegram-tested:{user_id}", "", ex=TEST_SECONDS, nx=True)
 
 
 def _back(outcome: str = "") -> Response:
