@@ -1,6 +1,7 @@
 """Telegram under attack: by whoever saw a link, found an open browser, or writes to the bot."""
 
 import os
+import re
 import signal
 import socket
 import threading
@@ -18,6 +19,19 @@ from tests.telegram.fixtures import PATIENCE, Knock
 from tests.telegram.test_errors import failure
 from tests.telegram.test_linking import send, shown_code
 from web import tasks
+
+
+def claim(knock: Knock, chat_id: int, wanted: str, first_name: str = "Bobby", **more: str) -> str:
+    """The chat asks for that user's notifications. Returns the bot's answer."""
+
+    def answers() -> list[str]:
+        return [call.parameters["text"] for call in knock.telegram.called("sendMessage", chat_id=chat_id)]
+
+    before = len(answers())
+    for text in ("/start", wanted):
+        knock.telegram.write(chat_id, text, first_name, **more)
+    eventually(lambda: len(answers()) > before and "Your number" in answers()[-1], PATIENCE)
+    return answers()[-1]
 
 
 def forget_password(knock: Knock, person: Person) -> None:
@@ -213,3 +227,68 @@ def test_no_number_of_tests_holds_up_a_knock(knock: Knock) -> None:
     (knocked,) = knock.telegram.called(chat_id=his)
     assert len([call for call in knock.telegram.called(chat_id=chat) if call.at < knocked.at]) < 100
     broker.flush_all()
+
+
+def test_a_number_tells_the_true_claim_from_those_of_impostors(knock: Knock) -> None:
+    bob = knock.person("bob")
+    numbers = {}
+    for chat_id in range(910, 916):
+        more = {"username": "bobby"} if chat_id == 910 else {}
+        answer = claim(knock, chat_id, "bob", "\u202eBobby (@bobby)", **more)
+        numbers[chat_id] = re.findall(r"number is <b>(\d{4})</b>", answer)
+
+    shown = bob.page("/settings").html.select(".request")
+    assert [[item.select(".number")[0].get_text()] for item in shown] == list(numbers.values())  # the first one first
+    assert [name.get_text() for name in shown[0].select("bdi")] == ["\u202eBobby (@bobby)", "@bobby"]
+    for impostor in shown[1:]:
+        assert [name.get_text() for name in impostor.select("bdi")] == ["\u202eBobby (@bobby)"]
+        assert "It has no @name" in impostor.get_text()
+
+    bob.http.post("/settings/telegram/requests/910/connect")
+    assert [name.get_text() for name in bob.page("/settings").html.select("#telegram > p bdi")] == [
+        "\u202eBobby (@bobby)",
+        "@bobby",
+    ]
+
+
+def test_what_was_refused_stays_refused_for_a_day(knock: Knock) -> None:
+    bob, dora = knock.person("bob"), knock.person("dora")
+    first = claim(knock, 920, "bob")
+    bob.http.post("/settings/telegram/requests/920/refuse")
+
+    again = claim(knock, 920, "bob")
+    assert re.sub(r"\d{4}", "", again) == re.sub(r"\d{4}", "", first)
+    assert not bob.page("/settings").html.select(".request, .badge")
+    bob.http.post("/settings/telegram/requests/920/connect")
+    assert knock.user(bob, "telegram_chat_id") is None
+    claim(knock, 921, "bob")  # somebody else may ask
+    assert bob.page("/settings").one(".request")
+    claim(knock, 920, "dora")  # and the same account for somebody else
+    assert dora.page("/settings").one(".request")
+
+    knock.postgres.execute("UPDATE telegram_refusals SET created_at = now() - interval '1 day'")
+    claim(knock, 920, "bob")
+    assert len(bob.page("/settings").html.select(".request")) == 2
+
+
+def test_only_chats_that_asked_can_be_refused(knock: Knock) -> None:
+    bob = knock.person("bob")
+
+    for chat_id in range(3000, 3010):
+        bob.http.post(f"/settings/telegram/requests/{chat_id}/refuse")
+
+    assert knock.postgres.execute("SELECT count(*) FROM telegram_refusals").fetchone() == (0,)
+
+
+def test_a_claim_shows_on_every_page_of_the_user_whom_it_names(knock: Knock) -> None:
+    bob, dora = knock.person("bob"), knock.person("dora")
+    pages = ("/", "/users", "/chat/dora", "/settings")
+    assert not any(bob.page(path).html.select(".badge") for path in pages)
+
+    claim(knock, 930, "bob")
+    for path in pages:
+        assert "asks for your notifications" in bob.page(path).one("nav .badge").get_text()
+    assert not any(dora.page(path).html.select(".badge") for path in ("/", "/users", "/chat/bob", "/settings"))
+
+    knock.postgres.execute("UPDATE telegram_requests SET created_at = now() - interval '1 day'")
+    assert not any(bob.page(path).html.select(".badge") for path in pages)

@@ -7,6 +7,7 @@ import pytest
 
 from tests.notifications.scene import Scene
 from web.telegram import linking
+from web.telegram.linking import Account
 
 CHAT = 801
 OTHER = 802
@@ -22,13 +23,17 @@ def code_for(scene: Scene, user_id: int) -> str:
 
 
 def use(scene: Scene, code: str, chat_id: int = CHAT) -> str | None:
-    return scene.run(lambda db: linking.use_code(db, code, chat_id, "Bobby"))
+    return scene.run(lambda db: linking.use_code(db, code, Account(chat_id, "Bobby", None)))
 
 
 def request(scene: Scene, username: str, chat_id: int = CHAT) -> bool:
     """The chat sends /start and then the username."""
-    scene.run(lambda db: linking.expect_username(db, chat_id, f"Bobby {chat_id}"))
-    return scene.run(lambda db: linking.name_user(db, chat_id, username))
+    scene.run(lambda db: linking.expect_username(db, Account(chat_id, f"Bobby {chat_id}", None)))
+    return named(scene, username, chat_id)
+
+
+def named(scene: Scene, username: str, chat_id: int = CHAT) -> bool:
+    return scene.run(lambda db: linking.name_user(db, chat_id, username)) is not None
 
 
 def requests(scene: Scene, user_id: int) -> list[int]:
@@ -126,9 +131,9 @@ def test_a_request_links_only_at_the_named_users_yes(scene: Scene) -> None:
 
 
 def test_a_username_counts_only_after_start_and_only_once(scene: Scene) -> None:
-    assert not scene.run(lambda db: linking.name_user(db, CHAT, "bob"))
+    assert not named(scene, "bob")
     assert request(scene, "nobody-here")
-    assert not scene.run(lambda db: linking.name_user(db, CHAT, "bob"))
+    assert not named(scene, "bob")
     assert requests(scene, scene.bob) == []
 
     assert request(scene, "bob")  # /start again
@@ -138,28 +143,28 @@ def test_a_username_counts_only_after_start_and_only_once(scene: Scene) -> None:
 def test_start_takes_the_earlier_request_back(scene: Scene) -> None:
     request(scene, "bob")
 
-    scene.run(lambda db: linking.expect_username(db, CHAT, "Another name"))
+    scene.run(lambda db: linking.expect_username(db, Account(CHAT, "Another name", None)))
 
     assert requests(scene, scene.bob) == []
-    assert scene.run(lambda db: linking.name_user(db, CHAT, "bob"))
+    assert named(scene, "bob")
     (shown,) = scene.run(lambda db: linking.requests(db, scene.bob))
     assert shown.telegram_name == "Another name"
 
 
 def test_one_chats_username_is_no_others(scene: Scene) -> None:
-    scene.run(lambda db: linking.expect_username(db, CHAT, "Bobby"))
-    scene.run(lambda db: linking.expect_username(db, OTHER, "Robert"))
+    scene.run(lambda db: linking.expect_username(db, Account(CHAT, "Bobby", None)))
+    scene.run(lambda db: linking.expect_username(db, Account(OTHER, "Robert", None)))
 
-    scene.run(lambda db: linking.name_user(db, OTHER, "bob"))
+    named(scene, "bob", OTHER)
 
     assert requests(scene, scene.bob) == [OTHER]
 
 
-def test_a_user_is_shown_the_five_newest_requests(scene: Scene) -> None:
-    for chat_id in range(1, 8):
+def test_a_user_is_shown_the_twenty_oldest_requests(scene: Scene) -> None:
+    for chat_id in range(1, 23):
         request(scene, "bob", chat_id)
 
-    assert requests(scene, scene.bob) == [7, 6, 5, 4, 3]
+    assert requests(scene, scene.bob) == list(range(1, 21))
 
 
 def test_refusing_ends_one_request_and_only_ones_own(scene: Scene) -> None:
@@ -168,7 +173,7 @@ def test_refusing_ends_one_request_and_only_ones_own(scene: Scene) -> None:
     request(scene, "bob", OTHER)
 
     scene.run(lambda db: linking.refuse(db, dora, CHAT))
-    assert requests(scene, scene.bob) == [OTHER, CHAT]
+    assert requests(scene, scene.bob) == [CHAT, OTHER]
     scene.run(lambda db: linking.refuse(db, scene.bob, CHAT))
     assert requests(scene, scene.bob) == [OTHER]
 
@@ -182,21 +187,21 @@ def test_a_request_holds_for_a_day(scene: Scene) -> None:
     assert requests(scene, scene.bob) == []
     assert not confirm(scene, scene.bob)
     assert count(scene, "telegram_requests") == 1
-    scene.run(lambda db: linking.expect_username(db, OTHER, "Robert"))
+    scene.run(lambda db: linking.expect_username(db, Account(OTHER, "Robert", None)))
     assert scene.value("SELECT chat_id FROM telegram_requests") == OTHER  # old ones go when the next begins
 
 
 def test_a_username_is_expected_for_a_day(scene: Scene) -> None:
-    scene.run(lambda db: linking.expect_username(db, CHAT, "Bobby"))
+    scene.run(lambda db: linking.expect_username(db, Account(CHAT, "Bobby", None)))
     age(scene, "telegram_requests", "created_at", timedelta(hours=24))
 
-    assert not scene.run(lambda db: linking.name_user(db, CHAT, "bob"))
+    assert not named(scene, "bob")
 
 
 def test_the_day_begins_anew_with_the_username(scene: Scene) -> None:
-    scene.run(lambda db: linking.expect_username(db, CHAT, "Bobby"))
+    scene.run(lambda db: linking.expect_username(db, Account(CHAT, "Bobby", None)))
     age(scene, "telegram_requests", "created_at", timedelta(hours=23))
-    scene.run(lambda db: linking.name_user(db, CHAT, "bob"))
+    named(scene, "bob")
     age(scene, "telegram_requests", "created_at", timedelta(hours=23))
 
     assert requests(scene, scene.bob) == [CHAT]

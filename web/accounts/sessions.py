@@ -9,13 +9,13 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
-from sqlalchemy import ColumnElement, LargeBinary, Select, bindparam, delete, event, func, select, update
+from sqlalchemy import ColumnElement, LargeBinary, Select, bindparam, delete, event, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from web.accounts.users import Verified
-from web.data.models import Session, User
+from web.data.models import Session, TelegramRequest, User
 from web.data.questions import Question, Reader
 from web.settings import Settings
 
@@ -36,6 +36,8 @@ class SignedIn:
     session_id: bytes
     expires_at: datetime
     seen_at: datetime
+    has_requests: bool
+    """Whether Telegram accounts wait for this user's consent."""
 
 
 class PasswordChanged(Exception):
@@ -87,10 +89,12 @@ async def start(db: AsyncSession, settings: Settings, endings: "Endings", login:
     return _signer(settings).dumps(secret)
 
 
-def valid() -> Select[int, str, bytes, datetime, datetime]:
+def valid() -> Select[int, str, bytes, datetime, datetime, bool]:
     """The columns of SignedIn for the parameter `session_id`; no row if that session has ended."""
+    has_requests = exists().where(TelegramRequest.user_id == User.id, TelegramRequest.holds()).label("has_requests")
+    mine = (User.id, User.username, Session.id.label("session_id"), Session.expires_at, Session.seen_at)
     return (
-        select(User.id, User.username, Session.id.label("session_id"), Session.expires_at, Session.seen_at)
+        select(*mine, has_requests)
         .join(User, User.id == Session.user_id)
         .where(Session.id == bindparam("session_id", type_=LargeBinary), Session.expires_at > func.now())
     )

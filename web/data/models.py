@@ -1,12 +1,13 @@
 """The tables. `docs/architecture.md` explains the words; the rules are in the modules that keep them."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    ColumnElement,
     Computed,
     DateTime,
     ForeignKey,
@@ -291,6 +292,11 @@ class TelegramRequest(Base):
     asked: Mapped[bool] = mapped_column(server_default=text("true"))
     """Whether the bot waits for this chat to type a username."""
     created_at: Mapped[datetime] = mapped_column(Moment, server_default=func.now())
+
+    @classmethod
+    def holds(cls) -> ColumnElement[bool]:
+        """The condition that a request is not over: it ends after a day."""
+        return cls.created_at > func.now() - timedelta(days=1)
 
 
 class TelegramRefusal(Base):

@@ -23,6 +23,7 @@ from web.settings import BadSetting, Settings
 from web.telegram import api, linking, polling, replies
 from web.telegram.answers import Answers
 from web.telegram.errors import TelegramError
+from web.telegram.linking import Account
 
 T = TypeVar("T")
 
@@ -92,20 +93,18 @@ class Listener:
         chat_id = message.chat.id
         command, _, argument = (message.text or "").replace("\0", "").strip().partition(" ")
         if command == "/start" and argument:
-            username = await linking.use_code(db, argument.strip(), chat_id, _name(message))
+            username = await linking.use_code(db, argument.strip(), _account(message))
             return replies.linked(username) if username else replies.stale(self._site_url)
         if command == "/start":
-            await linking.expect_username(db, chat_id, _name(message))
+            await linking.expect_username(db, _account(message))
             return replies.asked()
         if command == "/stop":
             await linking.stop(db, chat_id)
             return replies.stopped()
-        if (
-            command
-            and not command.startswith("/")
-            and await linking.name_user(db, chat_id, f"{command} {argument}".strip())
-        ):
-            return replies.requested(self._site_url)
+        if command and not command.startswith("/"):
+            number = await linking.name_user(db, chat_id, f"{command} {argument}".strip())
+            if number is not None:
+                return replies.requested(self._site_url, number)
         return replies.help(self._site_url)
 
     async def _unless_stopped(self, doing: Awaitable[T]) -> T:
@@ -121,12 +120,9 @@ class Listener:
             await asyncio.gather(task, stop, return_exceptions=True)
 
 
-def _name(message: Message) -> str:
-    """The account's name, by which the user recognises it on the site."""
+def _account(message: Message) -> Account:
     person = message.from_user
-    if person is None:
-        return "unknown"
-    return f"{person.full_name} (@{person.username})" if person.username else person.full_name
+    return Account(message.chat.id, person.full_name if person else "unknown", person.username if person else None)
 
 
 async def run(chosen: Settings, stop: asyncio.Event) -> None:

@@ -8,8 +8,8 @@ HELP = (
     "Send /stop to hear no more."
 )
 REQUESTED = (
-    "Thank you. If somebody on {site} has that username, they are asked in their settings whether to connect this "
-    "Telegram account. Nothing is sent here before they say yes."
+    "Your number is <b>{number:04}</b>. If somebody on {site} has that username, they see this Telegram account and "
+    "the number in their settings there, and are asked whether to connect it. Nothing is sent here before they say yes."
 )
 
 
@@ -27,8 +27,8 @@ def asked() -> str:
     return "What is your username on the site?"
 
 
-def requested(site_url: str) -> str:
-    return REQUESTED.format(site=escape(site_url))
+def requested(site_url: str, number: int) -> str:
+    return REQUESTED.format(site=escape(site_url), number=number)
 
 
 def stopped() -> str:
