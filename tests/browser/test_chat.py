@@ -353,6 +353,7 @@ def test_all_users_load_as_one_scrolls(window: Windows, alice: Person, postgres:
 
 
 def test_somebody_who_types_is_seen_to(window: Windows, alice: Person, bob: Person) -> None:
+    bob.post("alice", "hello")
     one, other = window(alice).open("/chat/bob"), window(bob).open("/chat/alice")
     connected(one)
     connected(other)
