@@ -11,7 +11,7 @@ from web import log, settings, site, templates
 from web.doors import Doors
 from web.settings import Settings
 from web.views import account_settings as settings_views
-from web.views import auth, chat, confirmation, frames, health, pages, telegram_settings, users
+from web.views import admin, auth, chat, confirmation, frames, health, pages, telegram_settings, users
 
 routes = [
     Route("/", chat.index),
@@ -33,6 +33,7 @@ routes = [
     Route("/settings/invitations", settings_views.invite, methods=["POST"]),
     Route("/settings/invitations/{invitation_id}/withdraw", settings_views.withdraw, methods=["POST"]),
     *telegram_settings.routes,
+    *admin.routes,
     Route("/livez", health.livez),
     Route("/readyz", health.readyz),
     Route("/metrics", health.prometheus),

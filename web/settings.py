@@ -1,5 +1,6 @@
 """The environment, read once, cast and checked: a bad value refuses to start and names itself."""
 
+import json
 import os
 import secrets
 import sys
@@ -13,6 +14,8 @@ T = TypeVar("T")
 Network = IPv4Network | IPv6Network
 
 SECRET_KEY_BYTES = 32
+ADDRESSES = "addresses.json"
+"""In DATA_DIR: DATABASE_URL and REDIS_URL of the embedded servers, while they run."""
 
 AFTER_CRASH = "KNOCK_AFTER_CRASH"
 """The supervisor sets this for a web process that replaces a crashed one."""
@@ -104,6 +107,16 @@ def read(environ: Mapping[str, str]) -> Settings:
         trusted_proxies=get("FORWARDED_ALLOW_IPS", (), _networks, "addresses or networks, separated by commas"),
         log_format=get("LOG_FORMAT", "console", _one_of("console", "json"), "console or json"),
     )
+
+
+def with_embedded(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment with the addresses of the embedded servers that run now, for those that it does not name."""
+    data_dir = _data_dir(environ)
+    try:
+        kept = json.loads((data_dir / ADDRESSES).read_text()) if data_dir else {}
+    except OSError:
+        kept = {}
+    return {**environ, **{name: value for name, value in kept.items() if not environ.get(name, "").strip()}}
 
 
 def load() -> Settings:

@@ -66,14 +66,18 @@ class Verified:
 
 
 async def register(db: AsyncSession, username: str, password_hash: str) -> User:
-    """Create a user, with token 0. The caller commits. Raises UsernameTaken, UsernameLooksTaken."""
+    """Create a user, with token 0; the first one is administrator. The caller commits.
+
+    Raises UsernameTaken, UsernameLooksTaken.
+    """
     looks = names.lookalike(username)
     # Two people who want names that look alike come one after the other.
     await db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"knock.name:{looks}", 0))))
     like = select(User.username).where(User.lookalike == looks)
     for taken in await db.scalars(like):
         raise UsernameTaken if fold(taken) == fold(username) else UsernameLooksTaken
-    user = User(username=username, password_hash=password_hash)
+    is_first = await db.scalar(select(User.id).limit(1)) is None
+    user = User(username=username, password_hash=password_hash, is_admin=is_first)
     db.add(user)
     await db.flush()
     return user
@@ -156,7 +160,7 @@ async def listed(db: AsyncSession, q: str, after: str) -> list[str]:
     Nearly every name would contain a `q` of one or two characters, so only names that begin with it are found.
     """
     name, part = folded_name(), fold(q)
-    query = select(User.username).order_by(name)
+    query = select(User.username).where(User.deleted_at.is_(None)).order_by(name)
     if after:
         query = query.where(name > fold(after))
     if q and not FRAGMENT.fullmatch(q):

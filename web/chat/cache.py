@@ -136,6 +136,11 @@ class Cache:
         args = (str(latest.version), head, str(SECONDS), *latest.messages)
         await self._store.attempt(self._store.client.eval(FILL, 1, _key(conversation_id), *args))
 
+    async def forget(self, conversation_ids: Sequence[int]) -> None:
+        """Drop the lists, for a reader to fill again: a name in them has changed."""
+        if conversation_ids:
+            await self._store.attempt(self._store.client.delete(*map(_key, conversation_ids)))
+
 
 def update(pipeline: Evaluates, changes: Sequence[Change]) -> None:
     """Add changes of lists to a pipeline; one call for all of them, since each call has its price."""

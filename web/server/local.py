@@ -1,5 +1,6 @@
 """All of Knock on one machine, `python -m web.server.local`: what scripts/run does once everything is installed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -65,17 +66,22 @@ def _given() -> dict[str, str]:
 
 @contextmanager
 def _servers(data_dir: Path | None, give_up: Callable[[str], None]) -> Iterator[None]:
-    """Runs the embedded servers that are needed. Puts their addresses into the environment."""
+    """Runs the embedded servers that are needed. Puts their addresses into the environment, and into DATA_DIR."""
     needed = {"DATABASE_URL": embedded.postgres, "REDIS_URL": embedded.valkey}
+    started = {}
     with ExitStack() as stack:
         for name, server in needed.items():
             if not os.environ.get(name, "").strip():
                 if data_dir is None:
                     raise CannotStart(f"{name} must be set, or DATA_DIR, where an embedded server keeps its data.")
                 try:
-                    os.environ[name] = stack.enter_context(server(data_dir / server.__name__, give_up))
+                    os.environ[name] = started[name] = stack.enter_context(server(data_dir / server.__name__, give_up))
                 except OSError as error:
                     raise CannotStart(f"DATA_DIR cannot be used: {error}.") from None
+        if data_dir is not None and started:
+            addresses = data_dir / settings.ADDRESSES
+            addresses.write_text(json.dumps(started))
+            stack.callback(addresses.unlink, missing_ok=True)
         yield
 
 

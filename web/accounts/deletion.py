@@ -1,0 +1,54 @@
+"""Deleting an account: the messages stay, under a name that says so; everything else of the user goes."""
+
+from sqlalchemy import delete, func, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from web.accounts.sessions import Endings
+from web.data.models import (
+    OPEN_STATES,
+    Block,
+    Invitation,
+    Notification,
+    NotificationState,
+    RecoveryCode,
+    TelegramCode,
+    TelegramRefusal,
+    TelegramRequest,
+    User,
+)
+
+NO_PASSWORD = "!"  # noqa: S105
+"""No hash, so that no password is right."""
+
+
+def name(user_id: int) -> str:
+    """What a deleted user is called; nobody can register such a name."""
+    return f"deleted-user-{user_id}"
+
+
+async def delete_account(db: AsyncSession, endings: Endings, user_id: int) -> None:
+    """Delete it. Commit, then notify with PEOPLE_CHANGED and forget the cached lists, which hold the name."""
+    await endings.end_all(db, user_id)
+    for table, column in (
+        (TelegramCode, TelegramCode.user_id),
+        (TelegramRequest, TelegramRequest.user_id),
+        (TelegramRefusal, TelegramRefusal.user_id),
+        (RecoveryCode, RecoveryCode.user_id),
+        (Block, Block.user_id),
+    ):
+        await db.execute(delete(table).where(column == user_id))
+    await db.execute(delete(Invitation).where(Invitation.made_by_id == user_id, Invitation.used_by_id.is_(None)))
+    await db.execute(
+        update(Notification)
+        .where(Notification.user_id == user_id, Notification.state.in_(OPEN_STATES))
+        .values(state=NotificationState.CANCELLED, problem="the account was deleted")
+    )
+    gone = {
+        "telegram_chat_id": None,
+        "telegram_name": None,
+        "telegram_username": None,
+        "telegram_problem": None,
+        "totp_secret": None,
+    }
+    values = {"username": name(user_id), "password_hash": NO_PASSWORD, "deleted_at": func.now(), "is_admin": False}
+    await db.execute(update(User).where(User.id == user_id).values(**gone, **values))

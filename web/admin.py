@@ -1,0 +1,276 @@
+"""The operator's command line: `python -m web.admin --help`.
+
+It runs beside the site, with the same environment: what it changes reaches the open pages of every web process.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import click
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from web import settings, site
+from web.accounts import administration, deletion, invitations, names, users
+from web.chat.cache import Cache
+from web.chat.conversations import PEOPLE_CHANGED
+from web.data import postgres, store
+from web.data.models import Conversation, Message, Notification, Participant, Session, User
+from web.settings import BadSetting, Settings
+from web.site import Site
+
+TOP = Path(__file__).parent.parent
+WORDS = 4
+"""Random parts of a password that this command makes."""
+
+
+class Failed(click.ClickException):
+    """Ends the command with a sentence and exit code 1."""
+
+
+@click.group()
+def cli() -> None:
+    """Manage the people of this site, and look after it."""
+
+
+@cli.group("users")
+def of_users() -> None:
+    """List, make, ban and delete accounts."""
+
+
+@of_users.command("list")
+@click.argument("part", default="")
+def list_users(part: str) -> None:
+    """List the users whose name contains PART."""
+    _run(partial(_list, part=part))
+
+
+@of_users.command()
+@click.argument("username")
+@click.option("--admin", is_flag=True, help="Make them an administrator.")
+def create(username: str, *, admin: bool) -> None:
+    """Make an account, and print its password."""
+    if problem := names.problem(username):
+        raise Failed(problem)
+    _run(partial(_create, username=username, is_admin=admin))
+
+
+@of_users.command("reset-password")
+@click.argument("username")
+def reset_password(username: str) -> None:
+    """Give a user a new password, print it, and end their sessions."""
+    _run(partial(_reset_password, username=username))
+
+
+@of_users.command()
+@click.argument("username")
+def ban(username: str) -> None:
+    """Let a user log in no more, and end their sessions. Their messages stay."""
+    _run(partial(_act, username=username, action=administration.ban, said="can log in no more"))
+
+
+@of_users.command()
+@click.argument("username")
+def unban(username: str) -> None:
+    """Let a banned user log in again."""
+    _run(partial(_act, username=username, action=administration.unban, said="can log in again"))
+
+
+@of_users.command()
+@click.argument("username")
+def promote(username: str) -> None:
+    """Make a user an administrator."""
+    _run(partial(_set_admin, username=username, is_admin=True))
+
+
+@of_users.command()
+@click.argument("username")
+def demote(username: str) -> None:
+    """Make an administrator a user like others."""
+    _run(partial(_set_admin, username=username, is_admin=False))
+
+
+@of_users.command()
+@click.argument("username")
+@click.confirmation_option(prompt="Their messages stay, under another name; the rest is gone for good. Go on?")
+def delete(username: str) -> None:
+    """Delete an account."""
+    _run(partial(_delete, username=username))
+
+
+@cli.group("sessions")
+def of_sessions() -> None:
+    """End logins."""
+
+
+@of_sessions.command()
+@click.argument("username")
+def end(username: str) -> None:
+    """End all sessions of a user."""
+    _run(partial(_act, username=username, action=administration.end_sessions, said="is logged in nowhere now"))
+
+
+@cli.command()
+@click.argument("username")
+@click.option("--note", default="", help="For whom it is.")
+def invite(username: str, note: str) -> None:
+    """Make an invitation in the name of USERNAME, and print its link."""
+    _run(partial(_invite, username=username, note=note))
+
+
+@cli.command()
+def stats() -> None:
+    """Print what there is: users, messages, what waits for Telegram."""
+    _run(_stats)
+
+
+@cli.command()
+def doctor() -> None:
+    """Check every part, and say how to mend what is amiss."""
+    problems = asyncio.run(_problems(_settings()))
+    for problem in problems:
+        click.echo(f"- {problem}")
+    if problems:
+        raise Failed(f"{len(problems)} of these need you.")
+    click.echo("Everything answers.")
+
+
+async def _list(it: Site, *, part: str) -> None:
+    query = select(User.username, User.is_admin, User.banned_at, User.token, User.created_at).order_by(User.id)
+    query = query.where(User.deleted_at.is_(None), func.strpos(users.folded_name(), users.fold(part)) > 0)
+    async with it.db() as db:
+        for user in await db.execute(query):
+            marks = [word for word, holds in (("administrator", user.is_admin), ("banned", user.banned_at)) if holds]
+            click.echo("\t".join([user.username, f"token {user.token}", f"since {user.created_at:%Y-%m-%d}", *marks]))
+
+
+async def _create(it: Site, *, username: str, is_admin: bool) -> None:
+    password = _new_password()
+    password_hash = await users.hash_password(password)
+    try:
+        async with it.db.begin() as db:
+            user = await users.register(db, username, password_hash)
+            user.is_admin = is_admin
+    except users.UsernameTaken:
+        raise Failed("Somebody has this name already.") from None
+    except users.UsernameLooksTaken:
+        raise Failed("This name looks like somebody else's.") from None
+    click.echo(f"{username} can log in with the password: {password}")
+
+
+async def _reset_password(it: Site, *, username: str) -> None:
+    password = _new_password()
+    password_hash = await users.hash_password(password)
+    async with _user(it, username) as (db, user):
+        user.password_hash = password_hash
+        await it.endings.end_all(db, user.id)
+    click.echo(f"{user.username} can log in with the password: {password}")
+
+
+async def _act(it: Site, *, username: str, action: administration.Action, said: str) -> None:
+    async with _user(it, username) as (db, user):
+        await action(db, it.endings, user)
+    click.echo(f"{user.username} {said}.")
+
+
+async def _set_admin(it: Site, *, username: str, is_admin: bool) -> None:
+    async with _user(it, username) as (_, user):
+        user.is_admin = is_admin
+    click.echo(f"{user.username} is {'an' if is_admin else 'no'} administrator.")
+
+
+async def _delete(it: Site, *, username: str) -> None:
+    async with _user(it, username) as (db, user):
+        await deletion.delete_account(db, it.endings, user.id)
+        theirs = list(await db.scalars(select(Participant.conversation_id).where(Participant.user_id == user.id)))
+    it.hub.notify(PEOPLE_CHANGED, [user.id])
+    await Cache(it.store).forget(theirs)
+    click.echo(f"The account is deleted; its messages are by {deletion.name(user.id)} now.")
+
+
+async def _invite(it: Site, *, username: str, note: str) -> None:
+    async with _user(it, username) as (db, user):
+        code = await invitations.make(db, user.id, note)
+    if code is None:
+        raise Failed(f"{user.username} has {invitations.OPEN} open invitations. Withdraw one first.")
+    click.echo(f"{it.settings.site_url}/register?invitation={code}")
+
+
+async def _stats(it: Site) -> None:
+    async with it.db() as db:
+        for name, table in (
+            ("users", User),
+            ("sessions", Session),
+            ("conversations", Conversation),
+            ("messages", Message),
+        ):
+            click.echo(f"{name}\t{await db.scalar(select(func.count()).select_from(table))}")
+        states = select(Notification.state, func.count()).group_by(Notification.state).order_by(Notification.state)
+        for state, count in await db.execute(states):
+            click.echo(f"notifications {state}\t{count}")
+
+
+async def _problems(chosen: Settings) -> list[str]:
+    found = []
+    try:
+        async with postgres.connect(chosen) as engine, engine.connect() as connection:
+            at = await connection.scalar(text("SELECT version_num FROM alembic_version"))
+            newest = max(path.name[:4] for path in (TOP / "migrations" / "versions").glob("0*.py"))
+            if at != newest:
+                found.append(f"The tables are at migration {at}, the code at {newest}: run `alembic upgrade head`.")
+    except Exception as error:
+        found.append(f"PostgreSQL does not answer at DATABASE_URL: {str(error).splitlines()[0]}")
+    if not await _redis_answers(chosen):
+        found.append("Redis does not answer at REDIS_URL. The site works without it, but slowly and without knocks.")
+    if chosen.telegram_bot_token is None:
+        click.echo("TELEGRAM_BOT_TOKEN is not set, so nobody is told on Telegram.")
+    if chosen.is_https and not chosen.trusted_proxies:
+        found.append("SITE_URL is https, but no proxy is trusted, so everybody has its address: FORWARDED_ALLOW_IPS.")
+    if not chosen.limits:
+        found.append("LIMITS is off: nothing slows down who guesses passwords.")
+    return found
+
+
+async def _redis_answers(chosen: Settings) -> bool:
+    async with store.connect(chosen.redis_url) as redis:
+        return bool(await redis.attempt(redis.client.ping()))
+
+
+@asynccontextmanager
+async def _user(it: Site, username: str) -> AsyncIterator[tuple[AsyncSession, User]]:
+    """A user in a transaction, which the end commits."""
+    async with it.db.begin() as db:
+        user = await users.find(db, username)
+        if user is None:
+            raise Failed(f"Nobody here is called {username}.")
+        yield db, user
+
+
+def _run(work: Callable[[Site], Awaitable[None]]) -> None:
+    async def run() -> None:
+        async with site.running(_settings()) as parts:
+            await work(Site(dict(parts)))
+
+    logging.basicConfig(level=logging.ERROR)
+    asyncio.run(run())
+
+
+def _settings() -> Settings:
+    try:
+        return settings.read(settings.with_embedded(os.environ))
+    except BadSetting as error:
+        raise Failed(str(error)) from None
+
+
+def _new_password() -> str:
+    return "-".join(secrets.token_hex(2) for _ in range(WORDS))
+
+
+if __name__ == "__main__":
+    cli()
