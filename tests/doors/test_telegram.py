@@ -1,5 +1,6 @@
 """Telegram under attack: by whoever saw a link, found an open browser, or writes to the bot."""
 
+import logging
 import os
 import re
 import signal
@@ -13,12 +14,15 @@ import redis
 from dramatiq.brokers.redis import RedisBroker
 
 from tests import site as sites
+from tests.notifications.scene import Scene
 from tests.site import PASSWORD, Page, Person, eventually
 from tests.telegram.bot_api import TOKEN, FakeTelegram
 from tests.telegram.fixtures import PATIENCE, Knock
+from tests.telegram.test_codes import CHAT, code_for, use
 from tests.telegram.test_errors import failure
 from tests.telegram.test_linking import send, shown_code
 from web import tasks
+from web.telegram import linking
 
 
 def claim(knock: Knock, chat_id: int, wanted: str, first_name: str = "Bobby", **more: str) -> str:
@@ -292,3 +296,22 @@ def test_a_claim_shows_on_every_page_of_the_user_whom_it_names(knock: Knock) -> 
 
     knock.postgres.execute("UPDATE telegram_requests SET created_at = now() - interval '1 day'")
     assert not any(bob.page(path).html.select(".badge") for path in pages)
+
+
+def test_the_log_says_who_is_connected_and_disconnected(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    scene.change(scene.bob, telegram_chat_id=None)
+    code = code_for(scene, scene.bob)
+    use(scene, code)
+    scene.run(lambda db: linking.unlink(db, scene.bob))
+    scene.run(lambda db: linking.unlink(db, scene.bob))
+    use(scene, code_for(scene, scene.bob))
+    scene.run(lambda db: linking.lose(db, CHAT, "It is blocked."))
+
+    said = [vars(record) for record in caplog.records if record.name == "knock.events"]
+    assert [(line["event"], line["user"]) for line in said] == [
+        ("telegram connected", "bob"),
+        ("telegram disconnected", "bob"),
+    ] * 2
+    assert said[-1]["problem"] == "It is blocked."
+    assert code not in caplog.text

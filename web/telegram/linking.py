@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
-from sqlalchemy import delete, exists, func, literal, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from web import log
 from web.accounts import users
 from web.data.models import Notification, Session, TelegramCode, TelegramRefusal, TelegramRequest, User
 
@@ -139,18 +140,18 @@ async def refuse(db: AsyncSession, user_id: int, chat_id: int) -> None:
 
 async def unlink(db: AsyncSession, user_id: int) -> None:
     """Unlink the user. The caller commits."""
-    await db.execute(update(User).where(User.id == user_id).values(_unlinked()))
+    await _unlink(db, User.id == user_id)
 
 
 async def stop(db: AsyncSession, chat_id: int) -> None:
     """Unlink all users of the chat, and drop its request. The caller commits."""
-    await db.execute(update(User).where(User.telegram_chat_id == chat_id).values(_unlinked()))
+    await _unlink(db, User.telegram_chat_id == chat_id)
     await db.execute(delete(TelegramRequest).where(TelegramRequest.chat_id == chat_id))
 
 
 async def lose(db: AsyncSession, chat_id: int, problem: str) -> None:
     """Unlink all users of a chat that Telegram closed to us; they see `problem` on the site. The caller commits."""
-    await db.execute(update(User).where(User.telegram_chat_id == chat_id).values(_unlinked(problem)))
+    await _unlink(db, User.telegram_chat_id == chat_id, problem)
 
 
 async def _link(db: AsyncSession, user_id: int, account: Account) -> str:
@@ -166,12 +167,17 @@ async def _link(db: AsyncSession, user_id: int, account: Account) -> str:
         telegram_problem=None,
         telegram_not_before=None,
     )
-    return (await db.scalars(linked.returning(User.username))).one()
+    username = (await db.scalars(linked.returning(User.username))).one()
+    log.event("telegram connected", user=username, chat=account.chat_id)
+    return username
 
 
-def _unlinked(problem: str | None = None) -> dict[str, str | None]:
+async def _unlink(db: AsyncSession, whose: ColumnElement[bool], problem: str | None = None) -> None:
     gone = ("telegram_chat_id", "telegram_name", "telegram_username", "telegram_not_before")
-    return {**dict.fromkeys(gone), "telegram_problem": problem}
+    unlinked = update(User).where(whose, User.telegram_chat_id.is_not(None))
+    unlinked = unlinked.values({**dict.fromkeys(gone), "telegram_problem": problem})
+    for username in await db.scalars(unlinked.returning(User.username)):
+        log.event("telegram disconnected", user=username, problem=problem)
 
 
 def _row_id(code: str) -> bytes:
