@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from web import log, settings, site, templates
 from web.doors import Doors
+from web.proxies import Proxies
 from web.settings import Settings
 from web.views import account_settings as settings_views
 from web.views import admin, auth, chat, confirmation, frames, health, pages, telegram_settings, users
@@ -56,6 +57,9 @@ def from_environment() -> ASGIApp:
 
 def make_app(chosen: Settings) -> ASGIApp:
     """The site with these settings."""
-    app = Starlette(routes=routes, exception_handlers=pages.HANDLERS, lifespan=lambda _app: site.running(chosen))
+    proxies = Proxies(chosen)
+    app = Starlette(
+        routes=routes, exception_handlers=pages.HANDLERS, lifespan=lambda _app: site.running(chosen, proxies)
+    )
     app.router.redirect_slashes = False  # it would lead to wherever the Host header says
-    return Doors(app, chosen)
+    return Doors(app, chosen, proxies)

@@ -3,18 +3,13 @@
 Pure ASGI, since a BaseHTTPMiddleware never sees a WebSocket.
 """
 
-import logging
-from functools import lru_cache
-from ipaddress import ip_address
-
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.log import new_request_id
+from web.proxies import Proxies
 from web.settings import Settings
-
-log = logging.getLogger(__name__)
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -35,8 +30,6 @@ HEADERS = (
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 )
 HSTS = (b"strict-transport-security", b"max-age=31536000")
-STRANGE_PROXIES = 10
-"""How many proxies that are not trusted are named in the log."""
 
 MAX_BODY = 256 * 1024
 """Bytes of a form. More than a message may have: one that is too long must come back in its composer, not get lost."""
@@ -56,11 +49,10 @@ class Doors:
     own `send` in a socket's scope: Starlette's wrapper costs a twentieth of sending to a crowd.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, proxies: Proxies) -> None:
         self._app = app
-        self._settings = settings
+        self._proxies = proxies
         self._headers = (*HEADERS, HSTS) if settings.is_https else HEADERS
-        self._strange_proxies: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -68,9 +60,7 @@ class Doors:
             return
 
         headers = Headers(scope=scope)
-        self._notice_proxy(scope, headers)
-        if self._settings.is_https:
-            scope["scheme"] = "https" if scope["type"] == "http" else "wss"
+        self._proxies.look(scope, headers)
         if scope["type"] == "websocket":
             if _is_cross_site(scope, headers) or _has_impossible_address(scope):
                 await send({"type": "websocket.close", "code": 4403})
@@ -90,27 +80,10 @@ class Doors:
         refusal = _refusal(scope, headers)
         await (refusal or self._app)(scope, receive, send_with_headers)
 
-    def _notice_proxy(self, scope: Scope, headers: Headers) -> None:
-        """Say once that a proxy is not trusted: everybody would have its address, and cookies not be secure."""
-        forwarded = headers.get("x-forwarded-for")
-        if forwarded is None or len(self._strange_proxies) >= STRANGE_PROXIES:
-            return
-        address = scope["client"][0] if scope.get("client") else ""
-        if address in self._strange_proxies or address in forwarded or self._settings.trusts(address):
-            return
-        if _is_private(address):  # a stranger who makes the header up comes from elsewhere
-            self._strange_proxies.add(address)
-            log.warning(
-                "%s sends X-Forwarded-For but is not trusted. If that is your proxy, name it in FORWARDED_ALLOW_IPS",
-                address,
-            )
-
 
 def _refusal(scope: Scope, headers: Headers) -> Response | None:
     if _has_impossible_address(scope):
         return PlainTextResponse("The address contains a character that no address of this site has.", 400)
-    if scope.get("client") and not _is_address(scope["client"][0]):
-        return PlainTextResponse("The proxy before this site named a client whose address is none.", 400)
     if scope["method"] in SAFE_METHODS:
         return None
     if _is_cross_site(scope, headers):
@@ -155,16 +128,3 @@ def _is_too_long(headers: Headers) -> bool:
     if not length:
         return "chunked" in headers.get("transfer-encoding", "")
     return not length.isdigit() or len(length) > 9 or int(length) > MAX_BODY
-
-
-@lru_cache(1024)
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_private(text: str) -> bool:
-    return _is_address(text) and ip_address(text).is_private

@@ -26,6 +26,7 @@ from web.data.questions import Reader
 from web.data.store import Store
 from web.live.hub import Hub
 from web.live.relay import Relay
+from web.proxies import Proxies
 from web.settings import AFTER_CRASH, Settings
 
 TYPING = 3.0
@@ -39,6 +40,7 @@ class Site(datastructures.State):
     """One web process."""
 
     settings: Settings
+    proxies: Proxies
     db: postgres.Database
     reader: Reader
     store: Store
@@ -62,7 +64,7 @@ Connection = requests.HTTPConnection[Site]
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Mapping[str, Any]]:
+async def running(settings: Settings, proxies: Proxies) -> AsyncIterator[Mapping[str, Any]]:
     """The parts of a process, running, as the state that Starlette gives to every request."""
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(postgres.connect(settings))
@@ -85,6 +87,7 @@ async def running(settings: Settings) -> AsyncIterator[Mapping[str, Any]]:
             log.warning("LIMITS is off: sign-ups, logins and connections are not limited")
         yield {
             "settings": settings,
+            "proxies": proxies,
             "db": db,
             "reader": reader,
             "store": redis,

@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from secrets import token_hex
 
 import httpx2 as httpx
@@ -15,6 +15,7 @@ from itsdangerous import URLSafeTimedSerializer
 from tests import site as sites
 from tests.site import METRICS_TOKEN, Person, Site, eventually
 from web.accounts import sessions
+from web.proxies import neighbourhood_of
 from web.server import connection
 from web.server.connection import HEAD_BYTES
 
@@ -61,6 +62,24 @@ def test_a_handshake_with_huge_headers_is_refused(site: Site) -> None:
         head = b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX: "
         plug.sendall(head + b"x" * HEAD_BYTES + b"\r\n\r\n")
         assert plug.recv(4096).startswith(b"HTTP/1.1 431 ")
+
+
+def test_fields_after_a_body_in_chunks_are_bounded(site: Site) -> None:
+    with plugged(site) as plug:
+        plug.sendall(b"POST /login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n")
+        with suppress(ConnectionError):
+            for _ in range(HEAD_BYTES // 100):
+                plug.sendall(b"X: " + b"x" * 200 + b"\r\n")
+            while plug.recv(4096):
+                pass
+        assert is_closed(plug)
+
+
+def test_an_ipv6_customer_counts_once() -> None:
+    assert (
+        neighbourhood_of("2001:db8::1") == neighbourhood_of("2001:db8::ffff:1") != neighbourhood_of("2001:db8:0:1::1")
+    )
+    assert neighbourhood_of("192.0.2.1") != neighbourhood_of("192.0.2.2")
 
 
 def test_a_body_is_not_counted_as_head(alice: Person, bob: Person) -> None:

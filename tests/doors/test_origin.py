@@ -3,11 +3,15 @@
 from collections.abc import Iterator
 
 import pytest
+from starlette.datastructures import Headers
+from starlette.types import Scope
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from tests import site as sites
 from tests.site import PASSWORD, Page, Person, Site
+from web import settings
+from web.proxies import HINTS, Proxies
 
 
 @pytest.mark.parametrize("path", ["/login", "/register", "/", "/users", "/chat/bob", "/settings", "/nowhere", "/livez"])
@@ -202,8 +206,78 @@ def test_a_proxy_that_is_not_trusted_names_nobody_and_is_noticed(
     assert said[0].startswith("127.0.0.1 ")
 
 
-@pytest.mark.parametrize(("named", "status"), [("192.0.2.7", 200), ("2001:db8::1", 200), ("evil", 400), ("\xe9", 400)])
-def test_a_trusted_proxy_names_an_address(environ: dict[str, str], clean: None, named: str, status: int) -> None:
-    with sites.in_this_process(environ, FORWARDED_ALLOW_IPS="127.0.0.1") as site:
-        headers = [(b"X-Forwarded-For", named.encode("latin-1"))]
-        assert site.client().get("/login", headers=headers).status_code == status
+@pytest.mark.parametrize(
+    ("forwarded", "client"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("203.0.113.1, 192.0.2.7", "192.0.2.7"),
+        ("192.0.2.7, 10.0.0.1", "192.0.2.7"),
+        ("192.0.2.7, evil, 10.0.0.1", "10.0.0.1"),
+        ("2001:DB8::1", "2001:db8::1"),
+        ("[2001:db8::1]:443", "2001:db8::1"),
+        ("192.0.2.7:5000", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("unknown", "127.0.0.1"),
+        ("\xe9", "127.0.0.1"),
+        ("9" * 5000, "127.0.0.1"),
+        ("", "127.0.0.1"),
+    ],
+)
+def test_only_trusted_proxies_name_the_client(environ: dict[str, str], forwarded: str, client: str) -> None:
+    def seen(trusted: str) -> object:
+        proxies = Proxies(settings.read({**environ, "FORWARDED_ALLOW_IPS": trusted}))
+        headers = Headers(raw=[(b"x-forwarded-for", forwarded.encode("latin-1"))])
+        scope: Scope = {"type": "http", "client": ("::ffff:127.0.0.1", 1)}
+        proxies.look(scope, headers)
+        return scope["client"][0]
+
+    assert seen("127.0.0.1,10.0.0.0/8") == client
+    assert seen("") == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("proto", "scheme"), [("https", "https"), ("https,http", "https"), ("http", "http"), ("", "http")]
+)
+def test_without_site_url_a_trusted_proxy_decides_on_https(environ: dict[str, str], proto: str, scheme: str) -> None:
+    proxies = Proxies(settings.read({**environ, "FORWARDED_ALLOW_IPS": "127.0.0.1"}))
+    for address, expected in (("127.0.0.1", scheme), ("192.0.2.7", "http")):
+        scope: Scope = {"type": "http", "client": (address, 1)}
+        proxies.look(scope, Headers({"X-Forwarded-Proto": proto}))
+        assert scope["scheme"] == expected
+
+
+@pytest.mark.parametrize(
+    ("peer", "site_url", "headers", "hint"),
+    [
+        ("172.18.0.1", "", {"X-Forwarded-For": "192.0.2.7"}, "FORWARDED_ALLOW_IPS"),
+        ("192.168.1.9", "https://chat.example", {"Host": "chat.example"}, "without X-Forwarded-For"),
+        ("172.18.0.1", "", {"Host": "chat.example", "Origin": "https://chat.example"}, "SITE_URL"),
+        ("8.8.8.8", "", {"X-Forwarded-For": "192.0.2.7"}, None),  # a stranger made it up
+        ("10.0.0.1", "", {"X-Forwarded-For": "192.0.2.7"}, None),  # trusted
+        ("127.0.0.1", "https://chat.example", {"Host": "127.0.0.1:8000"}, None),  # a health check
+        ("127.0.0.1", "", {"Host": "localhost", "Origin": "http://localhost"}, None),
+    ],
+)
+def test_the_operator_is_told_what_is_wrong_with_a_proxy(
+    environ: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
+    peer: str,
+    site_url: str,
+    headers: dict[str, str],
+    hint: str | None,
+) -> None:
+    proxies = Proxies(settings.read({**environ, "SITE_URL": site_url, "FORWARDED_ALLOW_IPS": "10.0.0.0/8"}))
+    for _ in range(3):
+        proxies.look({"type": "http", "client": (peer, 1)}, Headers(headers))
+
+    said = [record.getMessage() for record in caplog.records]
+    assert said == proxies.hints
+    assert len(said) == (hint is not None)
+    assert hint is None or (hint in said[0] and peer in said[0])
+
+
+def test_strangers_cannot_fill_the_log_with_hints(environ: dict[str, str]) -> None:
+    proxies = Proxies(settings.read(environ))
+    for number in range(50):
+        proxies.look({"type": "http", "client": (f"10.0.0.{number}", 1)}, Headers({"X-Forwarded-For": "x"}))
+    assert len(proxies.hints) == HINTS

@@ -8,8 +8,11 @@ from collections import Counter
 from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 
 from web import metrics
+from web.proxies import address_of, neighbourhood_of
 from web.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -19,7 +22,10 @@ HEAD_BYTES = 16 * 1024
 REQUEST_SECONDS = 15.0
 """Until a request is complete, from its connection or its first byte on."""
 OPEN_AT_ONCE = 200
-"""Connections that one address may have open in this process, apart from WebSockets. A browser opens six."""
+"""Connections that one address, or IPv6 network of 64 bits, may have open in this process, apart from WebSockets.
+
+A browser opens six.
+"""
 SAY_EVERY = 60.0
 """Seconds between two lines in the log about an address that has too many."""
 
@@ -45,11 +51,13 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self._deadline: asyncio.TimerHandle | None = None
         self._head_bytes: int | None = 0
+        self._fields_bytes = 0
         self._head_is_too_long = False
-        self._address = self.client[0] if self.client else ""
-        self._open[self._address] += 1
+        self._address = (address_of(self.client[0]) if self.client else None) or ""
+        self._neighbourhood = neighbourhood_of(self._address)
+        self._open[self._neighbourhood] += 1
         self._expect_request()
-        if self._open[self._address] > OPEN_AT_ONCE and self._is_bounded():
+        if self._open[self._neighbourhood] > OPEN_AT_ONCE and self._is_bounded():
             self._turn_away()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -69,13 +77,23 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_bytes = self._head_bytes or 0
+        self._fields_bytes = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Also those that follow a body in chunks.
+        self._fields_bytes += len(name) + len(value) + 4
+        self._measure_head()
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._head_bytes = None
-        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_BYTES:
+        self._measure_head()
+        super().on_headers_complete()
+
+    def _measure_head(self) -> None:
+        if len(self.url) + self._fields_bytes > HEAD_BYTES:
             self._head_is_too_long = True
             raise HeadTooLong  # the parser stops, and data_received answers with send_400_response
-        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self._has_request()
@@ -127,9 +145,19 @@ class Connection(HttpToolsProtocol):
 
     def _leave(self) -> None:
         """Count it no longer: it has ended, or has become a WebSocket."""
-        self._open[self._address] -= 1
-        if not self._open[self._address]:
-            del self._open[self._address]
+        self._open[self._neighbourhood] -= 1
+        if not self._open[self._neighbourhood]:
+            del self._open[self._neighbourhood]
+
+
+class WebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket, that survives a frame that is not UTF-8 and arrives together with the peer's farewell."""
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            super().data_received(data)
+        except InvalidState:  # the answer to the frame would follow that to the farewell
+            self.transport.close()
 
 
 def allow_many_files() -> None:

@@ -12,7 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from web import settings
-from web.server.connection import Connection, allow_many_files
+from web.server.connection import Connection, WebSocket, allow_many_files
 from web.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -58,17 +58,23 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def _is_ours(record: logging.LogRecord) -> bool:
+    """uvicorn has a line, even a traceback, for each peer that sends no HTTP or no UTF-8. Nobody can mend them."""
+    return not str(record.msg).startswith(("Invalid HTTP request", "Invalid UTF-8", "Unsupported upgrade"))
+
+
 def config(chosen: Settings, app: str | ASGIApp) -> uvicorn.Config:
     """How uvicorn serves the app, or the factory of that name."""
     Connection.settings = chosen
+    logging.getLogger("uvicorn.error").addFilter(_is_ours)
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
         http=Connection,
-        ws="websockets-sansio",
+        ws=WebSocket,
         ws_max_size=MAX_FRAME,
         ws_per_message_deflate=False,
-        forwarded_allow_ips=[str(network) for network in chosen.trusted_proxies],
+        proxy_headers=False,  # web/proxies.py reads them
         timeout_graceful_shutdown=LEAVING_SECONDS,
         access_log=False,
         log_config=None,
