@@ -6,6 +6,7 @@ import httpx2 as httpx
 import pytest
 
 from tests import site as sites
+from tests.doors.test_connections import plugged
 from tests.site import PASSWORD, Person, Site
 
 FORM = "application/x-www-form-urlencoded"
@@ -103,6 +104,26 @@ def test_a_strange_origin_is_foreign(alice: Person, bob: Person, origin: str) ->
     answer = alice.http.post("/chat/bob/messages", data={"body": "x", "nonce": "n"}, headers={"Origin": origin})
 
     assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("host", ["[", "[::1", "]", "a b", "x:y", "\xff", ""])
+def test_a_strange_host_is_answered(alice: Person, host: str) -> None:
+    for client in (alice.http, alice.site.client()):
+        headers = [(b"Host", host.encode("latin-1"))]
+        assert client.get("/users?q=b", headers=headers).status_code in (200, 303)
+        assert client.post("/chat/nobody/messages", headers=headers).status_code in (401, 404)
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_form_is_no_error(
+    environ: dict[str, str], clean: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with sites.in_this_process(environ) as site:
+        for _ in range(5):
+            with plugged(site) as plug:
+                head = f"POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\nContent-Length: 9\r\n\r\n"
+                plug.sendall(head.encode() + b"user")
+                time.sleep(0.1)  # or it would leave before the site has begun to read
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 @pytest.mark.parametrize("version", [DIGITS, "\0", "-1", "1.0", "9" * 19, "²"])

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from web import templates
@@ -150,6 +151,10 @@ async def on_busy(_request: Request, _error: Exception) -> Response:
     return page
 
 
+async def on_client_gone(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=400)  # nobody reads it
+
+
 async def on_error(_request: Request, _error: Exception) -> Response:
     return render("error.html", 500, status=500, said="Something went wrong on our side. It has been noted.")
 
@@ -157,6 +162,7 @@ async def on_error(_request: Request, _error: Exception) -> Response:
 HANDLERS: dict[Any, Any] = {
     HTTPException: on_http_error,
     **dict.fromkeys(postgres.DATABASE_AWAY, on_unavailable),
+    ClientDisconnect: on_client_gone,
     users.Busy: on_busy,
     Exception: on_error,
 }
