@@ -64,7 +64,7 @@ Connection = requests.HTTPConnection[Site]
 
 
 @asynccontextmanager
-async def running(settings: Settings, proxies: Proxies) -> AsyncIterator[Mapping[str, Any]]:
+async def running(settings: Settings, proxies: Proxies | None = None) -> AsyncIterator[Mapping[str, Any]]:
     """The parts of a process, running, as the state that Starlette gives to every request."""
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(postgres.connect(settings))
@@ -87,7 +87,7 @@ async def running(settings: Settings, proxies: Proxies) -> AsyncIterator[Mapping
             log.warning("LIMITS is off: sign-ups, logins and connections are not limited")
         yield {
             "settings": settings,
-            "proxies": proxies,
+            "proxies": proxies or Proxies(settings),
             "db": db,
             "reader": reader,
             "store": redis,

@@ -15,7 +15,6 @@ from tests.site import PASSWORD, Person, Site
 from web import settings
 from web import site as parts
 from web.chat import changes
-from web.proxies import Proxies
 
 T = TypeVar("T")
 
@@ -138,7 +137,7 @@ def background() -> Iterator[Background]:
 def edit(site: Site, background: Background, postgres: psycopg.Connection) -> Edit:
     async def opened() -> Any:
         chosen = settings.read({**site.environ, "PORT": "8000"})
-        return await background.stack.enter_async_context(parts.running(chosen, Proxies(chosen)))
+        return await background.stack.enter_async_context(parts.running(chosen))
 
     process = background.do(opened())
 

@@ -19,7 +19,6 @@ from web import site as sites
 from web.chat import history
 from web.chat.cache import LENGTH
 from web.chat.conversations import Conversation
-from web.proxies import Proxies
 
 ROWS = """
     SELECT seq, version, username, nonce, body FROM messages JOIN users ON users.id = author_id
@@ -53,7 +52,7 @@ class SlowReader:
 
     async def run(self, parts: Parts) -> list[Figure]:
         chosen = settings.read({**parts.environ, "PORT": "8000"})
-        async with sites.running(chosen, Proxies(chosen)) as one, sites.running(chosen, Proxies(chosen)) as other:
+        async with sites.running(chosen) as one, sites.running(chosen) as other:
             people = await parts.people(2 * self.at_once)
             races = []
             for low, high in zip(people[::2], people[1::2], strict=True):

@@ -26,7 +26,6 @@ from web.chat.cache import Latest
 from web.chat.changes import Change
 from web.chat.conversations import Conversation
 from web.chat.writer import Posted
-from web.proxies import Proxies
 
 T = TypeVar("T")
 
@@ -50,9 +49,7 @@ class Chat:
 
     async def open(self) -> None:
         chosen = environment.read({**self.parts.environ, "PORT": "8000"})
-        self.processes = [
-            await self.stack.enter_async_context(sites.running(chosen, Proxies(chosen))) for _ in range(2)
-        ]
+        self.processes = [await self.stack.enter_async_context(sites.running(chosen)) for _ in range(2)]
 
     async def begin(self) -> tuple[list[Somebody], Conversation]:
         people = await self.parts.people(2)
