@@ -18,10 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from web import settings, site
 from web.accounts import administration, deletion, invitations, names, users
-from web.chat.cache import Cache
-from web.chat.conversations import PEOPLE_CHANGED
 from web.data import postgres, store
-from web.data.models import Conversation, Message, Notification, Participant, Session, User
+from web.data.models import Conversation, Message, Notification, Session, User
 from web.settings import BadSetting, Settings
 from web.site import Site
 
@@ -186,11 +184,9 @@ async def _set_admin(it: Site, *, username: str, is_admin: bool) -> None:
 
 
 async def _delete(it: Site, *, username: str) -> None:
-    async with _user(it, username) as (db, user):
-        await deletion.delete_account(db, it.endings, user.id)
-        theirs = list(await db.scalars(select(Participant.conversation_id).where(Participant.user_id == user.id)))
-    it.hub.notify(PEOPLE_CHANGED, [user.id])
-    await Cache(it.store).forget(theirs)
+    async with _user(it, username) as (_, user):
+        pass
+    await site.delete_user(it, user.id)
     click.echo(f"The account is deleted; its messages are by {deletion.name(user.id)} now.")
 
 

@@ -12,7 +12,7 @@ from web.doors import Doors
 from web.proxies import Proxies
 from web.settings import Settings
 from web.views import account_settings as settings_views
-from web.views import admin, auth, chat, confirmation, frames, health, pages, telegram_settings, users
+from web.views import admin, auth, chat, confirmation, frames, health, my_account, pages, telegram_settings, users
 
 routes = [
     Route("/", chat.index),
@@ -34,6 +34,7 @@ routes = [
     Route("/settings/invitations", settings_views.invite, methods=["POST"]),
     Route("/settings/invitations/{invitation_id}/withdraw", settings_views.withdraw, methods=["POST"]),
     *telegram_settings.routes,
+    *my_account.routes,
     *admin.routes,
     Route("/livez", health.livez),
     Route("/readyz", health.readyz),

@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from sqlalchemy import select
 from starlette import datastructures, requests, websockets
 
 from web import tasks
+from web.accounts import deletion
 from web.accounts.limiter import Limiter
 from web.accounts.pace import Pace
 from web.accounts.sessions import Endings
@@ -16,12 +18,13 @@ from web.chat import cache
 from web.chat.cache import Cache
 from web.chat.changes import Announcer
 from web.chat.contacts import Contacts
-from web.chat.conversations import Conversations
+from web.chat.conversations import PEOPLE_CHANGED, Conversations
 from web.chat.history import Latests
 from web.chat.list_updates import ListUpdates
 from web.chat.messages import Messages
 from web.chat.writer import Writer
 from web.data import postgres, store
+from web.data.models import Participant
 from web.data.questions import Reader
 from web.data.store import Store
 from web.live.hub import Hub
@@ -102,3 +105,13 @@ async def running(settings: Settings, proxies: Proxies | None = None) -> AsyncIt
             "announcer": announcer,
             "messages": Messages(conversations, writer, contacts),
         }
+
+
+async def delete_user(site: Site, user_id: int) -> None:
+    """Delete an account: in PostgreSQL, in what every process remembers, and in the cached lists."""
+    async with site.db.begin() as db:
+        await deletion.delete_account(db, site.endings, user_id)
+        mine = select(Participant.conversation_id).where(Participant.user_id == user_id)
+        conversation_ids = list(await db.scalars(mine))
+    site.hub.notify(PEOPLE_CHANGED, [user_id])
+    await Cache(site.store).forget(conversation_ids)

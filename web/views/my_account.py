@@ -1,0 +1,103 @@
+"""Leaving: everything that is mine as a file, and the deletion of my account."""
+
+from collections.abc import AsyncIterator
+
+import orjson
+from sqlalchemy import or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from web import log
+from web.accounts import limiter, sessions, users
+from web.accounts.forms import PasswordAgain
+from web.accounts.limiter import Key
+from web.accounts.sessions import SignedIn
+from web.chat import blocks
+from web.data.models import Message, Participant, User
+from web.site import Request, delete_user
+from web.views import pages
+
+PAGE = 1000
+"""Messages read at once for the file."""
+
+
+@pages.signed_in
+async def download(request: Request, me: SignedIn) -> Response:
+    """One JSON object a line: the account, its sessions, whom it blocks, and each message of its chats."""
+
+    async def file() -> AsyncIterator[bytes]:
+        async for line in _lines(request, me):
+            yield orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+    headers = {"Content-Disposition": f'attachment; filename="knock-{me.username}.jsonl"'}
+    return StreamingResponse(file(), media_type="application/jsonl", headers=headers)
+
+
+async def _lines(request: Request, me: SignedIn) -> AsyncIterator[dict[str, object]]:
+    async with request.state.db() as db:
+        user = await db.get_one(User, me.id)
+        yield {"account": user.username, "since": user.created_at, "telegram": user.telegram_name}
+        for session in await sessions.listed(db, me):
+            yield {"session": session.user_agent, "address": session.address, "since": session.created_at}
+        for name in await blocks.listed(db, me.id):
+            yield {"blocked": name}
+        mine = (
+            select(Participant.conversation_id)
+            .where(Participant.user_id == me.id)
+            .order_by(Participant.conversation_id)
+        )
+        chats = list(await db.scalars(mine))
+    for conversation_id in chats:
+        async with request.state.db() as db:
+            async for line in _messages(db, me.id, conversation_id):
+                yield line
+
+
+async def _messages(db: AsyncSession, me: int, conversation_id: int) -> AsyncIterator[dict[str, object]]:
+    people = select(User.id, User.username).join(Participant, Participant.user_id == User.id)
+    people = people.where(Participant.conversation_id == conversation_id)
+    names = {row.id: row.username for row in await db.execute(people)}
+    chat = ", ".join(name for id, name in names.items() if id != me)
+    seen = or_(Message.held.is_(False), Message.author_id == me)
+    query = select(Message).where(Message.conversation_id == conversation_id, seen).order_by(Message.seq).limit(PAGE)
+    last = 0
+    while page := (await db.scalars(query.where(Message.seq > last))).all():
+        for it in page:
+            yield {"chat": chat, "at": it.created_at, "from": names[it.author_id], "text": it.body}
+        last = page[-1].seq
+        db.expunge_all()
+
+
+@pages.signed_in
+async def delete(request: Request, me: SignedIn) -> Response:
+    """Asks for the password, and deletes the account."""
+    if request.method == "GET":
+        return _page(me, PasswordAgain())
+    form = PasswordAgain(await request.form())
+    if not form.validate():
+        return _page(me, form, 422)
+    key: Key = (limiter.FAILURES, "password", str(me.id))
+    if wait := await request.state.limiter.wait(key):
+        form.password.errors = [pages.too_many(wait)]
+        return _page(me, form, 429)
+    async with request.state.db() as db:
+        user = await db.get_one(User, me.id)
+    if not await users.verify_password(form.password.data, user.password_hash):
+        form.password.errors = ["That is not your password."]
+        return _page(me, form, 422)
+    await delete_user(request.state, me.id)
+    log.event("account deleted", user=me.username)
+    answer = pages.see_other("/login")
+    sessions.delete_cookie(answer, request)
+    return answer
+
+
+def _page(me: SignedIn, form: PasswordAgain, status: int = 200) -> Response:
+    return pages.render("accounts/delete.html", status, me=me, form=form)
+
+
+routes = [
+    Route("/settings/account/download", download),
+    Route("/settings/account/delete", delete, methods=["GET", "POST"]),
+]
