@@ -103,7 +103,6 @@ class _Parts(Middleware):
 
     async def _open(self) -> None:
         from web.notifications import sending
-        from web.telegram import api
 
         chosen = settings.load()
         log.configure(chosen)
@@ -113,6 +112,8 @@ class _Parts(Middleware):
         forever = [partial(sweep.forever, sessions, redis, enqueue)]
         bot = None
         if token := chosen.telegram_bot_token:
+            from web.telegram import api
+
             bot = await self._stack.enter_async_context(api.connect(chosen))
             forever.append(partial(bot_name.publish_forever, redis, token, partial(api.username, bot)))
         else:

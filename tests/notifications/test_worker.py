@@ -1,5 +1,6 @@
 """Whatever breaks between the commit and Telegram, no notification is lost."""
 
+import os
 import subprocess
 import sys
 import time
@@ -62,6 +63,23 @@ def test_enqueueing_into_no_redis_fails_soon_and_then_at_once(monkeypatch: pytes
     with ThreadPoolExecutor(8) as threads:
         assert all(isinstance(error, OSError) for error in threads.map(_failure, [[1]] * 8))
     assert time.monotonic() - started < 0.2
+
+
+def test_a_worker_without_telegram_imports_no_aiogram(environ: dict[str, str]) -> None:
+    script = """
+import asyncio, sys
+from web.tasks import _parts
+
+async def open_and_close():
+    await _parts._open()
+    await _parts._stack.aclose()
+
+asyncio.run(open_and_close())
+sys.exit('aiogram' in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=sites.TOP, env={**os.environ, **environ})
+
+    assert done.returncode == 0
 
 
 def test_the_web_processes_import_no_aiogram_and_need_no_environment_for_it() -> None:

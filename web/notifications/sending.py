@@ -1,4 +1,7 @@
-"""Sending one notification: claim it, call Telegram, mark what became of it."""
+"""Sending one notification: claim it, call Telegram, mark what became of it.
+
+A worker without Telegram sends nothing, so only what calls Telegram imports `api`, which takes 150 MB.
+"""
 
 import asyncio
 import logging
@@ -7,9 +10,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from aiogram import Bot
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,8 +24,11 @@ from web.live import presence
 from web.live.presence import Presence
 from web.notifications import cards, outbox
 from web.notifications.outbox import Claim
-from web.telegram import api, linking
+from web.telegram import linking
 from web.telegram.errors import TelegramError
+
+if TYPE_CHECKING:
+    from aiogram import Bot
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +44,7 @@ class Sender:
 
     db: Database
     redis: Redis
-    bot: Bot | None
+    bot: "Bot | None"
     site_url: str
     _chats: WeakValueDictionary[int, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
@@ -69,6 +75,8 @@ class Sender:
         chat_id = user.telegram_chat_id
         if self.bot is None or chat_id is None:
             return "failed"
+        from web.telegram import api
+
         async with self._only_call_to(chat_id) as alone:
             if not alone or (user.telegram_not_before and user.telegram_not_before > datetime.now(UTC)):
                 return "pause"
@@ -105,7 +113,9 @@ class Sender:
         finally:
             lock.release()
 
-    async def _send_card(self, bot: Bot, claim: Claim) -> None:
+    async def _send_card(self, bot: "Bot", claim: Claim) -> None:
+        from web.telegram import api
+
         html = cards.knock(self.site_url, claim.chat, claim.messages)
         try:
             card_id = claim.card_id
@@ -135,8 +145,10 @@ class Sender:
             await outbox.mark_refused(db, claim, error)
             await _obey(db, claim.chat_id, error)
 
-    async def _delete_card(self, bot: Bot, claim: Claim, card_id: int) -> None:
+    async def _delete_card(self, bot: "Bot", claim: Claim, card_id: int) -> None:
         """Delete an older card. If Telegram refuses for now, the next card's sender tries again."""
+        from web.telegram import api
+
         try:
             await api.delete(bot, claim.chat_id, card_id)
         except TelegramError as error:

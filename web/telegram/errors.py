@@ -1,6 +1,6 @@
 """The one exception of calls to Telegram, in a module of its own so that web processes need not import aiogram.
 
-Importing aiogram takes five seconds of CPU and 150 MB, so only the worker and the bot do.
+Importing aiogram takes five seconds of CPU and 150 MB, so only the bot does, and a worker with a token.
 """
 
 
