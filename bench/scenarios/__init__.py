@@ -10,6 +10,7 @@ SCENARIOS: dict[str, Callable[[Run], None]] = {
     "crowd": messages.of_1000,
     "latency": messages.latency,
     "processes": messages.processes,
+    "silent": messages.silent,
     "sockets": sockets.idle,
     "fan-out": sockets.fan_out,
     "page": pages.page,

@@ -2,12 +2,13 @@
 
 from functools import partial
 
-from bench import contestants, ramp
+from bench import contestants, ramp, silence
 from bench.contestants import CONTESTANTS
 from bench.run import Run
 
 LATENCY_RATE = 100
 PROCESSES = (1, 2)
+SILENT = 5_000
 
 
 def of_200(run: Run) -> None:
@@ -43,6 +44,19 @@ def latency(run: Run) -> None:
             run.record(f"latency at {LATENCY_RATE}/s, {point}", race.contestant.title, answer[point], "ms")
         web = cpu["web"] / answer["delivered"]
         run.record(f"web CPU a message at {LATENCY_RATE}/s", race.contestant.title, web * 1e6, "µs")
+
+
+def silent(run: Run) -> None:
+    """Some people write while others hold connections open, for twice as long as the site lets them."""
+    with contestants.racing(run.base, "knock", 200) as race, silence.around(race.server.port, SILENT):
+        run.say(f"{SILENT:,} silent connections: {LATENCY_RATE}/s")
+        answer, cpu = ramp.step(race, LATENCY_RATE, 10 if run.is_quick else 30)
+        assert race.audit(answer) == answer["delivered"] == answer["sent"]
+    for point in ("p50", "p95", "p99"):
+        run.record(
+            f"latency at {LATENCY_RATE}/s beside {SILENT:,} silent connections, {point}", "Knock", answer[point], "ms"
+        )
+    run.record(f"web CPU beside {SILENT:,} silent connections", "Knock", 100 * cpu["web"] / answer["seconds"], "%")
 
 
 def processes(run: Run) -> None:
