@@ -140,8 +140,8 @@ def alice(environ: dict[str, str], clean: None, monkeypatch: pytest.MonkeyPatch)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)  # the tasks read it when the first one is sent
     with sites.in_this_process(environ) as site:
+        alice = site.person("alice")  # the first one, so an administrator
         site.person("bob")
-        alice = site.person("alice")
         alice.post("bob", "hello")
         yield alice
 

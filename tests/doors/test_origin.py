@@ -276,6 +276,14 @@ def test_the_operator_is_told_what_is_wrong_with_a_proxy(
     assert hint is None or (hint in said[0] and peer in said[0])
 
 
+def test_administrators_see_what_is_wrong_with_a_proxy(environ: dict[str, str], clean: None) -> None:
+    with sites.in_this_process(environ) as site:
+        alice = site.person("alice")  # the first one
+        assert not alice.page("/admin").errors
+        site.client().get("/login", headers={"X-Forwarded-For": "192.0.2.7"})
+        assert "FORWARDED_ALLOW_IPS" in alice.page("/admin").errors
+
+
 def test_strangers_cannot_fill_the_log_with_hints(environ: dict[str, str]) -> None:
     proxies = Proxies(settings.read(environ))
     for number in range(50):

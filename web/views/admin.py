@@ -19,7 +19,8 @@ async def show(request: Request, me: SignedIn) -> Response:
     async with request.state.db() as db:
         await _demand_admin(request, me)
         found = await administration.listed(db, q, after)
-    return pages.render("admin/users.html", me=me, users=found, q=q, more=len(found) == users.PAGE)
+    hints = request.state.proxies.hints
+    return pages.render("admin/users.html", me=me, users=found, q=q, more=len(found) == users.PAGE, hints=hints)
 
 
 @pages.signed_in
