@@ -15,6 +15,7 @@ _CACHE = Counter("knock_cache", "Cached message lists: hit, miss, stale, fill", 
 CACHE = {event: _CACHE.labels(event) for event in ("hit", "miss", "stale", "fill")}
 SOCKETS = Gauge("knock_sockets", "Open sockets", multiprocess_mode="livesum")
 TURNED_AWAY = Counter("knock_connections_turned_away", "Connections closed because their address had too many open")
+FILES = Gauge("knock_open_files_limit", "Files that a web process may have open", multiprocess_mode="livemin")
 CUT = Counter("knock_sockets_cut", "Sockets closed by the server, by close code", ["code"])
 
 

@@ -183,5 +183,6 @@ def test_the_metrics_need_their_token(site: Site, environ: dict[str, str]) -> No
 
     assert [status(site), status(site, "Bearer wrong"), status(site, METRICS_TOKEN)] == [401, 401, 401]
     assert "knock_messages_total" in site.metrics().text
+    assert f"knock_open_files_limit {float(resource.getrlimit(resource.RLIMIT_NOFILE)[1])}" in site.metrics().text
     with sites.in_this_process(environ, METRICS_TOKEN="") as closed:
         assert [status(closed), status(closed, "Bearer"), status(closed, "Bearer None")] == [404, 404, 404]

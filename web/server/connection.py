@@ -168,5 +168,6 @@ def allow_many_files() -> None:
     except (ValueError, OSError):  # macOS calls it unlimited, and then refuses it
         log.warning("The limit of open files stays at %d", resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    metrics.FILES.set(limit)
     if limit < FEW_FILES:
         log.warning("This process may open %d files only, so about %d people. Raise `ulimit -n`", limit, limit - 30)
