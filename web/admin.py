@@ -66,6 +66,14 @@ def reset_password(username: str) -> None:
     _run(partial(_reset_password, username=username))
 
 
+@of_users.command("second-factor-off")
+@click.argument("username")
+def second_factor_off(username: str) -> None:
+    """Let a user who lost phone and recovery codes log in with the password alone."""
+    off, said = administration.turn_off_second_factor, "can log in with the password alone"
+    _run(partial(_act, username=username, action=off, said=said))
+
+
 @of_users.command()
 @click.argument("username")
 def ban(username: str) -> None:

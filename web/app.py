@@ -12,12 +12,25 @@ from web.doors import Doors
 from web.proxies import Proxies
 from web.settings import Settings
 from web.views import account_settings as settings_views
-from web.views import admin, auth, chat, confirmation, frames, health, my_account, pages, telegram_settings, users
+from web.views import (
+    admin,
+    auth,
+    chat,
+    confirmation,
+    frames,
+    health,
+    my_account,
+    pages,
+    second_factor,
+    telegram_settings,
+    users,
+)
 
 routes = [
     Route("/", chat.index),
     Route("/register", auth.register, methods=["GET", "POST"]),
     Route("/login", auth.login, methods=["GET", "POST"]),
+    Route("/login/code", auth.second_step, methods=["POST"]),
     Route("/logout", auth.log_out, methods=["POST"]),
     Route("/users", users.index),
     Route("/chat/{username}", chat.chat),
@@ -33,6 +46,7 @@ routes = [
     Route("/settings/sessions/{session_id}/end", settings_views.end_session, methods=["POST"]),
     Route("/settings/invitations", settings_views.invite, methods=["POST"]),
     Route("/settings/invitations/{invitation_id}/withdraw", settings_views.withdraw, methods=["POST"]),
+    *second_factor.routes,
     *telegram_settings.routes,
     *my_account.routes,
     *admin.routes,

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from web.accounts import users
+from web.accounts import second_factor, users
 from web.accounts.sessions import Endings
 from web.data.models import User
 
@@ -30,6 +30,11 @@ async def unban(_db: AsyncSession, _endings: Endings, user: User) -> None:
 
 async def end_sessions(db: AsyncSession, endings: Endings, user: User) -> None:
     await endings.end_all(db, user.id)
+
+
+async def turn_off_second_factor(db: AsyncSession, _endings: Endings, user: User) -> None:
+    """For somebody who lost the app and the recovery codes."""
+    await second_factor.turn_off(db, user.id)
 
 
 ACTIONS: dict[str, Action] = {"ban": ban, "unban": unban, "end-sessions": end_sessions}

@@ -27,14 +27,14 @@ def known(settings: Settings, connection: HTTPConnection[Any], user: User | None
         user_id, password, device = _signer(settings).loads(cookie)
     except (BadSignature, TypeError, ValueError):
         return None
-    return str(device) if (user_id, password) == (user.id, _digest(user.password_hash)) else None
+    return str(device) if (user_id, password) == (user.id, digest(user.password_hash)) else None
 
 
 def remember(
     response: Response, settings: Settings, connection: HTTPConnection[Any], user_id: int, password_hash: str
 ) -> None:
     """Make the device known. It knows the last account only that logged in there."""
-    value = _signer(settings).dumps([user_id, _digest(password_hash), secrets.token_urlsafe(9)])
+    value = _signer(settings).dumps([user_id, digest(password_hash), secrets.token_urlsafe(9)])
     sessions.set_cookie(response, connection, str(value), MAX_AGE, _name(connection))
 
 
@@ -42,7 +42,7 @@ def _name(connection: HTTPConnection[Any]) -> str:
     return sessions.cookie_name(connection, "device")
 
 
-def _digest(password_hash: str) -> str:
+def digest(password_hash: str) -> str:
     """Says whether the password is still the same, and nothing else."""
     return hashlib.sha256(password_hash.encode()).hexdigest()[:16]
 

@@ -47,3 +47,23 @@ class NewPassword(Form):
 
 class PasswordAgain(Form):
     password = PasswordField("Your password", [InputRequired("Type your password.")], id="password-again")
+
+
+class Code(Form):
+    """The second step of a login."""
+
+    code = StringField("Code", [InputRequired("Type the code that your app shows.")])
+    ticket = HiddenField()
+    username = HiddenField()
+    """For the first step, if it has to be done again."""
+    next = HiddenField()
+
+
+class FirstCode(Form):
+    code = StringField("Code", [InputRequired("Type the code that your app shows.")])
+    offer = HiddenField()
+
+
+class PasswordAndCode(Form):
+    password = PasswordField("Your password", [InputRequired("Type your password.")])
+    code = StringField("Code", [InputRequired("Type the code that your app shows, or a recovery code.")])

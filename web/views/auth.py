@@ -3,9 +3,10 @@
 from starlette.responses import HTMLResponse, Response
 
 from web import log
-from web.accounts import devices, invitations, limiter, sessions, users
-from web.accounts.forms import WEAK, Login, Registration
+from web.accounts import devices, invitations, limiter, second_factor, sessions, users
+from web.accounts.forms import WEAK, Code, Login, Registration
 from web.accounts.limiter import Key
+from web.accounts.second_factor import WrongCode
 from web.accounts.sessions import Banned, Browser, PasswordChanged
 from web.accounts.users import UsernameLooksTaken, UsernameTaken, Verified
 from web.data.models import User
@@ -13,6 +14,7 @@ from web.site import Request
 from web.views import pages
 
 WRONG = "That username and password do not belong together."
+TOO_LATE = "The code has to follow within five minutes. Log in again."
 CLOSED = "This account was closed by whoever runs this site."
 TAKEN = "Somebody has this name already. Choose another one."
 LOOKS_TAKEN = "This name looks like somebody else's. Choose another one."
@@ -102,15 +104,47 @@ async def login(request: Request) -> Response:
     if wait := await request.state.limiter.wait(often):
         log.event("login limited", **who)
         return _too_many("accounts/login.html", form, wait)
+    if verified.user.totp_secret:
+        # A new hash of the password waits for a login that is done in one step.
+        ticket = second_factor.ticket(request.state.settings, verified.user)
+        return pages.render("accounts/code.html", form=Code(data={**form.data, "ticket": ticket}))
     return await _start(request, form, verified)
 
 
-async def _start(request: Request, form: Login, verified: Verified) -> Response:
+async def second_step(request: Request) -> Response:
+    """The code that follows the password."""
+    form = Code(await request.form())
+    first = Login(data={"username": form.username.data, "next": form.next.data})
+    async with request.state.db() as db:
+        user = await second_factor.holder(db, request.state.settings, form.ticket.data or "")
+    if user is None:
+        return _wrong(first, TOO_LATE)
+    if not form.validate():
+        return pages.render("accounts/code.html", 422, form=form)
+    keys = _code_keys(request, user)
+    if wait := await request.state.limiter.wait(*keys):
+        log.event("login limited", user=user.username, address=_address(request))
+        form.code.errors = [pages.too_many(wait)]
+        return pages.render("accounts/code.html", 429, form=form)
+    try:
+        answer = await _start(request, first, Verified(user, None), form.code.data)
+    except WrongCode:
+        log.event("login code failed", user=user.username, address=_address(request))
+        form.code.errors = [pages.WRONG_CODE]
+        return pages.render("accounts/code.html", 422, form=form)
+    await request.state.limiter.succeed(*keys)
+    return answer
+
+
+async def _start(request: Request, form: Login, verified: Verified, code: str | None = None) -> Response:
+    """Raises WrongCode."""
     site, user = request.state, verified.user
     agent = request.headers.get("user-agent", "")
     browser = Browser(_address(request), agent, sessions.id_of(site.settings, request))
     try:
         async with site.db.begin() as db:
+            if code is not None:
+                await second_factor.use(db, user.id, code)
             cookie = await sessions.start(db, site.settings, site.endings, verified, browser)
     except PasswordChanged:
         return _wrong(form, WRONG)
@@ -147,6 +181,20 @@ def _keys(request: Request, user: User | None, username: str) -> list[Key]:
         (limiter.FAILURES, "login", address, account),
         (limiter.FAILURES_OF_AN_ADDRESS, "login-address", address),
         (limiter.FAILURES_OF_AN_ACCOUNT, "login-account", account),
+    ]
+
+
+def _code_keys(request: Request, user: User) -> list[Key]:
+    """What an attempt at the second factor counts by.
+
+    Somebody with the password may have many known devices, so these have a total too, apart from that of strangers.
+    """
+    account = str(user.id)
+    if device := devices.known(request.state.settings, request, user):
+        return [(limiter.FAILURES, "code-device", device), (limiter.FAILURES_OF_AN_ACCOUNT, "code-devices", account)]
+    return [
+        (limiter.FAILURES, "code", account, limiter.network(_address(request))),
+        (limiter.FAILURES_OF_AN_ACCOUNT, "code-strangers", account),
     ]
 
 

@@ -1,5 +1,7 @@
 """The form that asks for the password again, and its page."""
 
+from typing import Any
+
 from sqlalchemy import select
 from starlette.responses import Response
 
@@ -19,19 +21,26 @@ async def confirm(request: Request, me: SignedIn) -> Response:
     form = PasswordAgain(await request.form())
     if not form.validate():
         return _page(me, form, 422)
-    key: Key = (limiter.FAILURES, "password", str(me.id))
-    if wait := await request.state.limiter.wait(key):
-        form.password.errors = [pages.too_many(wait)]
-        return _page(me, form, 429)
-    async with request.state.db() as db:
-        password_hash = await db.scalar(select(User.password_hash).where(User.id == me.id))
-    if not await users.verify_password(form.password.data, password_hash or ""):
-        form.password.errors = ["That is not your password."]
-        return _page(me, form, 422)
+    if status := await refuses(request, me, form.password):
+        return _page(me, form, status)
     async with request.state.db.begin() as db:
         await confirmation.renew(db, me)
-    await request.state.limiter.succeed(key)
     return pages.see_other("/settings#telegram")
+
+
+async def refuses(request: Request, me: SignedIn, field: Any) -> int:
+    """The status of the answer if the field does not hold the user's password, with the error in it; 0 if it does."""
+    key: Key = (limiter.FAILURES, "password", str(me.id))
+    if wait := await request.state.limiter.wait(key):
+        field.errors = [pages.too_many(wait)]
+        return 429
+    async with request.state.db() as db:
+        password_hash = await db.scalar(select(User.password_hash).where(User.id == me.id))
+    if not await users.verify_password(field.data, password_hash or ""):
+        field.errors = ["That is not your password."]
+        return 422
+    await request.state.limiter.succeed(key)
+    return 0
 
 
 def _page(me: SignedIn, form: PasswordAgain, status: int = 200) -> Response:

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
 
+import segno
+from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -26,12 +28,23 @@ SignedInWithChatsView = Callable[[Request, SignedIn, list[Entry]], Awaitable[Res
 
 TRY_AGAIN_SOON = "Knock cannot reach its database at the moment. Nothing is lost; try again in a few seconds."
 BUSY = "Many people are logging in at this moment. Try again in a few seconds."
+WRONG_CODE = "This code is not right, or was used already. Take the one that your app shows now."
 RETRY_AFTER = "3"
 MAX_BIGINT = 2**63 - 1
 
 
 def render(template: str, status_code: int = 200, /, **context: object) -> HTMLResponse:
     return HTMLResponse(templates.page(template, **context), status_code)
+
+
+def qr(address: str) -> Markup:
+    """An address that we made as an SVG without styles, dark on light whatever the page's colours.
+
+    Some phones read nothing else.
+    """
+    code = segno.make(address, error="m", micro=False)
+    # segno draws it, so nothing in it was written by a user.
+    return Markup(code.svg_inline(scale=5, border=3, light="#fff", svgclass="qr", lineclass=None, title="QR code"))  # noqa: S704
 
 
 def see_other(path: str) -> Response:

@@ -4,9 +4,7 @@ import asyncio
 from secrets import token_hex
 from typing import Any
 
-import segno
 from dramatiq.errors import DramatiqError
-from markupsafe import Markup
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import update
@@ -62,7 +60,7 @@ async def telegram_section(request: Request, me: SignedIn) -> dict[str, Any]:
             "user": user,
             "bot": name,
             "link": link,
-            "qr": _qr(link) if link else "",
+            "qr": pages.qr(link) if link else "",
             "requests": requests,
             "notice": NOTICES.get(request.query_params.get("telegram", ""), ""),
         }
@@ -154,13 +152,6 @@ def _chat_id(request: Request) -> int:
     if chat_id is None:
         raise HTTPException(404)
     return chat_id
-
-
-def _qr(link: str) -> Markup:
-    """The link as an SVG without styles, dark on light whatever the page's colours: some phones read nothing else."""
-    code = segno.make(link, error="m", micro=False)
-    # segno draws it from an address that we made, so nothing in it was written by a user.
-    return Markup(code.svg_inline(scale=5, border=3, light="#fff", svgclass="qr", lineclass=None, title="QR code"))  # noqa: S704
 
 
 routes = [
