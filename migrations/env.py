@@ -5,12 +5,13 @@ import time
 
 from alembic import context
 from psycopg.errors import DeadlockDetected, LockNotAvailable
-from sqlalchemy import Connection, create_engine, event, func, select
+from sqlalchemy import Connection, create_engine, func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from web import settings
 from web.data import models
+from web.settings import Settings
 
 MIGRATING = 0x6B6E6F636B
 """The advisory lock that one migration at a time holds: "knock" in ASCII."""
@@ -21,27 +22,20 @@ PAUSE = 5
 TRIES = 60
 
 
-def connect(database_url: str) -> Connection:
+def connect(chosen: Settings) -> Connection:
+    how = {"prepare_threshold": None} if chosen.database_pooler else {}
     try:
-        return create_engine(database_url, poolclass=NullPool).connect()
+        return create_engine(chosen.database_url, poolclass=NullPool, connect_args=how).connect()
     except OperationalError as error:
         reason = str(error.orig).splitlines()[0]
         raise SystemExit(f"knock: PostgreSQL does not answer at DATABASE_URL: {reason}") from None
 
 
 def migrate(connection: Connection) -> None:
-    # Tried again and again, since waiting in a query could deadlock: a migration that builds an index concurrently
-    # waits for the end of that query, and the query waits for the end of the migration.
-    while not connection.scalar(select(func.pg_try_advisory_lock(MIGRATING))):
-        connection.rollback()
-        time.sleep(0.2)
-    connection.commit()
-    event.listen(connection, "begin", _bound_waits)
-    context.configure(connection=connection, target_metadata=models.User.metadata)
     for _ in range(TRIES):
         try:
-            with context.begin_transaction():
-                context.run_migrations()
+            with connection.begin():
+                _migrate_once(connection)
             return
         except OperationalError as error:
             if not isinstance(error.orig, LockNotAvailable | DeadlockDetected):
@@ -53,14 +47,19 @@ def migrate(connection: Connection) -> None:
     )
 
 
-def _bound_waits(connection: Connection) -> None:
-    """Whoever comes after a statement that waits for a table waits too, so it must not wait for long."""
+def _migrate_once(connection: Connection) -> None:
+    # The lock ends with the transaction. One of the session would stay on a pooler's connection, and hang the next run.
+    while not connection.scalar(select(func.pg_try_advisory_xact_lock(MIGRATING))):
+        time.sleep(0.2)
+    # Whoever comes after a statement that waits for a table waits too, so it must not wait for long.
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+    context.configure(connection=connection, target_metadata=models.User.metadata)
+    context.run_migrations()
 
 
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
 log = logging.getLogger("alembic.runtime.migration")
 log.setLevel(logging.INFO)
 log.addFilter(lambda record: str(record.msg).startswith("Running"))
-with connect(settings.load().database_url) as connection:
+with connect(settings.load()) as connection:
     migrate(connection)

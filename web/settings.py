@@ -33,6 +33,8 @@ class Settings:
     port: int
     data_dir: Path | None
     database_url: str
+    database_pooler: bool
+    """Whether DATABASE_URL leads to a pooler that lends connections for a transaction, as PgBouncer does."""
     redis_url: str
     secret_keys: tuple[str, ...]
     """The first signs; the others only verify, during a rotation."""
@@ -93,6 +95,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         port=port,
         data_dir=data_dir,
         database_url=_demand(environ, "DATABASE_URL", _postgresql),
+        database_pooler=get("DATABASE_POOLER", False, _switch, "on or off"),
         redis_url=_demand(environ, "REDIS_URL", _redis),
         secret_keys=_secret_keys(environ, data_dir),
         web_processes=get("WEB_PROCESSES", 1, _whole(1, 64), "a whole number, 1 to 64"),

@@ -43,6 +43,16 @@ class Base(DeclarativeBase):
 @asynccontextmanager
 async def connect(settings: Settings) -> AsyncIterator[AsyncEngine]:
     """An engine that notices within two seconds that PostgreSQL is gone, and reconnects by itself."""
+    how: dict[str, Any] = {
+        "connect_timeout": 2,
+        # The kernel notices a peer that vanished silently (a frozen host, a cut cable).
+        "tcp_user_timeout": 3000,
+    }
+    if settings.database_pooler:
+        # Its connections change with every transaction, so neither settings nor prepared statements may stay on them.
+        how["prepare_threshold"] = None
+    else:
+        how["options"] = "-c statement_timeout=10000 -c lock_timeout=3000"
     engine = create_async_engine(
         settings.database_url,
         pool_size=10,
@@ -51,12 +61,7 @@ async def connect(settings: Settings) -> AsyncIterator[AsyncEngine]:
         pool_timeout=8,
         pool_pre_ping=True,
         hide_parameters=True,  # or an error's text would show password hashes and messages
-        connect_args={
-            "connect_timeout": 2,
-            # The kernel notices a peer that vanished silently (a frozen host, a cut cable).
-            "tcp_user_timeout": 3000,
-            "options": "-c statement_timeout=10000 -c lock_timeout=3000",
-        },
+        connect_args=how,
     )
     try:
         yield engine
@@ -80,12 +85,13 @@ class KeptConnection:
 
     @classmethod
     async def open(cls, engine: AsyncEngine, plan: str) -> Self:
-        """A new one; `plan` sets how PostgreSQL plans the statements on it."""
+        """A new one; `plan` sets how PostgreSQL plans the statements on it, unless it is a pooler's."""
         pooled = await engine.connect()
         await pooled.execution_options(isolation_level="AUTOCOMMIT")
         raw = await pooled.get_raw_connection()
         connection = cls(pooled, raw.driver_connection)  # type: ignore[arg-type]
-        await connection.postgres.execute(plan)
+        if connection.postgres.prepare_threshold is not None:
+            await connection.postgres.execute(plan)
         return connection
 
     async def drop(self) -> None:

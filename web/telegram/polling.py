@@ -18,12 +18,15 @@ PERIOD = 1.0
 RENUMBERED = 10_000
 """An id so far below the last one is new: Telegram restarts its count at a random id after a week without updates."""
 
-TRY = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
+TRY = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))")
 CONFIRM_SECONDS = 5
 
 
 class Turn:
-    """An advisory lock on a connection of its own, so PostgreSQL releases it when the process dies."""
+    """An advisory lock of a transaction that stays open, so PostgreSQL releases it when the process dies.
+
+    A lock of the session would stay for ever on the connection of a pooler such as PgBouncer.
+    """
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
@@ -37,8 +40,7 @@ class Turn:
 @asynccontextmanager
 async def turn(engine: AsyncEngine, bot_id: int, stop: asyncio.Event) -> AsyncIterator[Turn | None]:
     """Wait until no other process polls for this bot. Yields None if `stop` was set first."""
-    async with engine.connect() as plain:
-        connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
         waiting = False
         try:
             while not stop.is_set():
