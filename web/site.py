@@ -4,12 +4,14 @@ import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from sqlalchemy import select
+from sqlalchemy.pool import QueuePool
 from starlette import datastructures, requests, websockets
 
-from web import tasks
+from web import loops, metrics, tasks
 from web.accounts import deletion
 from web.accounts.limiter import Limiter
 from web.accounts.pace import Pace
@@ -86,6 +88,7 @@ async def running(settings: Settings, proxies: Proxies | None = None) -> AsyncIt
         contacts = Contacts(reader, limiter) if settings.limits else None
         for part in (reader, relay, hub, list_updates, writer):
             await stack.enter_async_context(part.running())
+        await stack.enter_async_context(loops.running(partial(metrics.watch_forever, cast(QueuePool, engine.pool))))
         if not settings.limits:
             log.warning("LIMITS is off: sign-ups, logins and connections are not limited")
         yield {

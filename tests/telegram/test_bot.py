@@ -152,7 +152,7 @@ def test_of_two_bots_one_listens_and_the_other_takes_over(knock: Knock) -> None:
         # The last statement of the one that listens is another: it confirms its turn before each poll.
         waiting = (
             "SELECT count(*) FROM pg_stat_activity"
-            " WHERE query LIKE '%pg_try_advisory_lock(hashtextextended%' AND pid <> pg_backend_pid()"
+            " WHERE query LIKE '%pg_try_advisory_xact_lock(hashtextextended%' AND pid <> pg_backend_pid()"
         )
         eventually(lambda: knock.postgres.execute(waiting).fetchone() == (1,), PATIENCE)
         for number in range(20):

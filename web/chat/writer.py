@@ -55,6 +55,8 @@ class Draft:
     key: tuple[int, int, str]
     """What makes two sends the same message."""
     posted: asyncio.Future[Posted]
+    arrived: float
+    """The loop's time."""
 
 
 class Batch(NamedTuple):
@@ -87,7 +89,7 @@ class Writer:
         if len(self._drafts) >= QUEUE:
             raise Refused(Cause.QUEUE, "Too many messages are waiting right now.", retry=True)
         key = (conversation.id, author_id, nonce)
-        draft = Draft(conversation, author_id, body, nonce, key, self._loop.create_future())
+        draft = Draft(conversation, author_id, body, nonce, key, self._loop.create_future(), self._loop.time())
         self._drafts.append(draft)
         self._more.set()
         return draft.posted
@@ -175,6 +177,7 @@ class Writer:
         for draft in batch.drafts:
             if not draft.posted.done():  # cancelled if the page has gone
                 draft.posted.set_result(posted_by_key[draft.key])
+        metrics.ACKNOWLEDGED.observe(self._loop.time() - batch.drafts[0].arrived)
 
 
 def _sent(draft: Draft) -> Sent:

@@ -202,3 +202,10 @@ async def _update(db: AsyncSession, where: ColumnElement[bool], **values: object
     """Returns whether there was such a row."""
     changed = await db.scalars(update(Notification).where(where).values(**values).returning(Notification.id))
     return len(changed.all()) > 0
+
+
+async def age(db: AsyncSession) -> float:
+    """Seconds for which the notification that is due first has been waiting; 0 if none is due."""
+    waited = func.extract("epoch", func.now() - func.min(Notification.due_at))
+    statement = select(waited).where(Notification.state.in_(OPEN_STATES), Notification.due_at < func.now())
+    return float(await db.scalar(statement) or 0)

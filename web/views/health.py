@@ -1,5 +1,6 @@
 """For operators: is the site alive, can it serve, and what has it been doing."""
 
+from contextlib import suppress
 from hmac import compare_digest
 
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -9,6 +10,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from web import metrics
 from web.data import postgres
+from web.notifications import outbox
 from web.site import Request
 
 
@@ -35,4 +37,7 @@ async def prometheus(request: Request) -> Response:
         raise HTTPException(404, "METRICS_TOKEN is not set, so nobody is shown the metrics.")
     if not compare_digest(request.headers.get("authorization", "").encode(), f"Bearer {token}".encode()):
         raise HTTPException(401, "The metrics need their token.", {"WWW-Authenticate": "Bearer"})
+    with suppress(*postgres.DATABASE_AWAY):
+        async with request.state.db() as db:
+            metrics.OUTBOX_AGE.set(await outbox.age(db))
     return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
