@@ -123,3 +123,7 @@ def test_a_banned_user_is_told_so_after_the_right_password_only(
 
     assert "closed by whoever runs this site" in said(PASSWORD)
     assert "do not belong together" in said("a wrong one")
+
+
+def test_a_log_out_clears_the_browsers_cache_but_neither_the_outbox_nor_the_known_device(alice: Person) -> None:
+    assert alice.log_out().headers["Clear-Site-Data"] == '"cache"'

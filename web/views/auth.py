@@ -169,6 +169,8 @@ async def log_out(request: Request) -> Response:
         log.event("log out", user=me.username, address=_address(request))
     answer = pages.see_other("/login")
     sessions.delete_cookie(answer, request)
+    # Neither "storage", which holds messages that are not sent yet, nor "cookies", which hold the known device.
+    answer.headers["Clear-Site-Data"] = '"cache"'
     return answer
 
 
