@@ -23,7 +23,9 @@ TRIES = 60
 
 
 def connect(chosen: Settings) -> Connection:
-    how = {"prepare_threshold": None} if chosen.database_pooler else {}
+    how: dict[str, int | None] = {"connect_timeout": 5}
+    if chosen.database_pooler:
+        how["prepare_threshold"] = None
     try:
         return create_engine(chosen.database_url, poolclass=NullPool, connect_args=how).connect()
     except OperationalError as error:

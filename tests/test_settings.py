@@ -8,6 +8,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from redis.connection import parse_url
+from sqlalchemy import make_url
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from tests import site as sites
 from tests.site import TOP, Site, free_port
@@ -61,7 +64,12 @@ def test_the_address_on_this_machine_is_not_the_one_for_people() -> None:
         ("SOCKET_RATE", "-1"),
         ("SOCKET_RATE", "nan"),
         ("LOG_FORMAT", "xml"),
+        ("WEB_PROCESSES", "lots"),
         ("TELEGRAM_API_URL", "api.telegram.org"),
+        ("TELEGRAM_API_URL", "http://"),
+        ("TELEGRAM_API_URL", "http://[telegram"),
+        ("TELEGRAM_BOT_TOKEN", "no-token"),
+        ("DATABASE_URL", "postgresql://knock@host:port/knock"),
         ("SITE_URL", "chat.example.org"),
         ("DATABASE_URL", "mysql://localhost/knock"),
         ("DATABASE_URL", ""),
@@ -74,6 +82,30 @@ def test_the_address_on_this_machine_is_not_the_one_for_people() -> None:
 def test_what_is_wrong_names_itself(name: str, value: str) -> None:
     with pytest.raises(settings.BadSetting, match=name):
         settings.read({**GOOD, name: value})
+
+
+def test_several_hosts_of_one_database_are_tried_in_turn() -> None:
+    url = "postgresql://me:s%40cret@one:1,two:2/knock?target_session_attrs=read-write"
+
+    chosen = make_url(settings.read({**GOOD, "DATABASE_URL": url}).database_url)
+
+    _, words = PGDialect_psycopg().create_connect_args(chosen)  # type: ignore[no-untyped-call]
+    assert (words["host"], words["port"], words["password"]) == ("one,two", "1,2", "s@cret")
+    assert words["target_session_attrs"] == "read-write"
+
+
+def test_the_password_of_redis_may_contain_any_characters() -> None:
+    environ = {**GOOD, "REDIS_PASSWORD": "p@s:s/w%41 #?"}
+
+    url = settings.read({**environ, "REDIS_URL": "redis://default@valkey/1"}).redis_url
+
+    assert parse_url(url) == {  # type: ignore[no-untyped-call]
+        "host": "valkey",
+        "db": 1,
+        "username": "default",
+        "password": "p@s:s/w%41 #?",
+    }
+    assert settings.read({**environ, "REDIS_URL": "redis://mine"}).redis_url == "redis://mine"
 
 
 def test_a_secret_is_made_once_and_kept_where_nobody_else_reads_it(tmp_path: Path) -> None:

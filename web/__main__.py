@@ -6,7 +6,7 @@ import sys
 import tempfile
 
 from web import log, settings
-from web.server import CannotStart
+from web.server import CannotStart, cluster
 from web.server.listening import listen
 from web.server.supervisor import Supervisor
 
@@ -16,6 +16,7 @@ def main() -> int:
     chosen = settings.load()
     log.configure(chosen)
     try:
+        cluster.refuse(chosen.redis_url)
         with listen(chosen.host, chosen.port) as listening, tempfile.TemporaryDirectory(prefix="knock-") as folder:
             # The web processes add up their figures here. prometheus_client reads the variable when it is imported.
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder

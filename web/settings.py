@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable, Mapping
@@ -9,6 +10,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote, urlsplit
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 T = TypeVar("T")
 Network = IPv4Network | IPv6Network
@@ -96,11 +101,11 @@ def read(environ: Mapping[str, str]) -> Settings:
         data_dir=data_dir,
         database_url=_demand(environ, "DATABASE_URL", _postgresql),
         database_pooler=get("DATABASE_POOLER", False, _switch, "on or off"),
-        redis_url=_demand(environ, "REDIS_URL", _redis),
+        redis_url=_with_password(_demand(environ, "REDIS_URL", _redis), environ.get("REDIS_PASSWORD", "")),
         secret_keys=_secret_keys(environ, data_dir),
         web_processes=get("WEB_PROCESSES", 1, _whole(1, 64), "a whole number, 1 to 64"),
         session_max_age=get("SESSION_MAX_AGE", 86400, _whole(1, 10**9), "a number of seconds"),
-        telegram_bot_token=environ.get("TELEGRAM_BOT_TOKEN", "").strip() or None,
+        telegram_bot_token=_token(environ.get("TELEGRAM_BOT_TOKEN", "").strip()),
         telegram_api_url=get("TELEGRAM_API_URL", "https://api.telegram.org", _http, "an http(s):// address"),
         site_url=get("SITE_URL", _address(host, port), _http, "an http(s):// address"),
         socket_rate=get("SOCKET_RATE", 20.0, _rate, "a number of frames a second, 0 for no limit"),
@@ -182,7 +187,23 @@ def _postgresql(value: str) -> str:
     scheme, separator, rest = value.partition("://")
     if not separator or scheme not in ("postgresql+psycopg", "postgresql", "postgres"):
         raise ValueError("a postgresql+psycopg:// address")
-    return f"postgresql+psycopg://{rest}"
+    url = f"postgresql+psycopg://{_hosts_apart(rest)}"
+    try:
+        make_url(url)
+    except (ArgumentError, ValueError):
+        raise ValueError("an address like postgresql+psycopg://user:password@host:5432/knock") from None
+    return url
+
+
+def _hosts_apart(rest: str) -> str:
+    """`user@one:1,two:2/knock` as SQLAlchemy reads several hosts: `user@/knock?host=one:1&host=two:2`."""
+    address, _, query = rest.partition("?")
+    before, at, address = address.rpartition("@")
+    hosts, _, name = address.partition("/")
+    if "," not in hosts:
+        return rest
+    queries = [f"host={host}" for host in hosts.split(",")] + ([query] if query else [])
+    return f"{before}{at}/{name}?{'&'.join(queries)}"
 
 
 def _redis(value: str) -> str:
@@ -191,8 +212,25 @@ def _redis(value: str) -> str:
     return value
 
 
+def _with_password(url: str, password: str) -> str:
+    """`redis://user@host` with the password, which may contain any characters."""
+    parts = urlsplit(url)
+    if not password or not parts.username or parts.password is not None:
+        return url
+    user, _, host = parts.netloc.partition("@")
+    return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
+
+
+def _token(value: str) -> str | None:
+    """Its value is a secret, so a bad one is not repeated."""
+    if value and not re.fullmatch(r"\d+:[\w-]+", value, re.ASCII):
+        raise BadSetting("TELEGRAM_BOT_TOKEN is not a token; @BotFather gives one like 123456:ABC-DEF.")
+    return value or None
+
+
 def _http(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError
     return value.rstrip("/")
 

@@ -27,6 +27,7 @@ from redis.retry import Retry
 from web import log, loops, settings
 from web.data import postgres, store
 from web.notifications import sweep
+from web.server import CannotStart, cluster
 from web.settings import BadSetting
 from web.telegram import bot_name
 
@@ -91,6 +92,13 @@ class _Parts(Middleware):
 
     def __init__(self) -> None:
         self._stack = AsyncExitStack()
+
+    def after_process_boot(self, *_: object) -> None:
+        # Before there is a thread with an event loop, for which the end of the process would wait.
+        try:
+            cluster.refuse(settings.load().redis_url)
+        except CannotStart as error:
+            raise SystemExit(f"knock: {error}") from None
 
     def before_worker_boot(self, *_: object) -> None:
         try:

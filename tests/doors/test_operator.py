@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,11 @@ import httpx2 as httpx
 import psutil
 import psycopg
 import pytest
+import redis
 
 from tests.server.test_local import PATIENCE, Run, folder, refusal, running
-from tests.site import eventually, free_port
-from web.server import rights
+from tests.site import TOP, eventually, free_port
+from web.server import embedded, rights
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -132,6 +134,55 @@ def psycopg_url(run: Run) -> str:
     assert found is not None
     (sockets,) = (word.partition("=")[2] for word in found.cmdline() if word.startswith("unix_socket_directories="))
     return f"postgresql://knock@/postgres?host={sockets}"
+
+
+@pytest.fixture
+def cluster_url() -> Iterator[str]:
+    """A Valkey that belongs to a cluster."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = ["--port", str(port), "--cluster-enabled", "yes", "--dir", folder]
+        with subprocess.Popen([embedded._valkey(), *arguments], stdout=subprocess.DEVNULL) as server:
+            with redis.Redis(port=port) as client:
+                eventually(lambda: answers(client))
+            yield f"redis://127.0.0.1:{port}"
+            server.terminate()
+
+
+def answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+WORKER = ["-m", "dramatiq", "web.tasks", "--processes", "1", "--threads", "1"]
+
+
+@pytest.mark.parametrize("arguments", [["-m", "web"], WORKER, ["-m", "web.server.local"]])
+def test_the_address_of_a_cluster_is_refused(
+    environ: dict[str, str], folder: Path, cluster_url: str, arguments: list[str]
+) -> None:
+    assert refused(arguments, {**environ, "DATA_DIR": str(folder), "REDIS_URL": cluster_url}) == (
+        "knock: REDIS_URL is the address of a cluster; Knock needs a single Redis or Valkey."
+    )
+
+
+def test_the_worker_refuses_a_bad_setting_too(environ: dict[str, str]) -> None:
+    assert refused(WORKER, {**environ, "WEB_PROCESSES": "lots"}) == (
+        "knock: WEB_PROCESSES is 'lots', but it must be a whole number, 1 to 64."
+    )
+
+
+def refused(arguments: list[str], environ: dict[str, str]) -> str:
+    """What a process says that does not start."""
+    chosen = {**os.environ, **environ, "PORT": str(free_port())}
+    command = [sys.executable, *arguments]
+    ended = subprocess.run(command, cwd=TOP, env=chosen, capture_output=True, text=True, timeout=PATIENCE)
+    assert ended.returncode != 0
+    assert "Traceback" not in ended.stderr
+    (said,) = [line for line in ended.stderr.splitlines() if line.startswith("knock: ")]
+    return said
 
 
 @AS_ROOT

@@ -150,7 +150,7 @@ class Hub:
         is_away = False
         while True:
             try:
-                await self._listen()
+                await self._listen(is_back=is_away)
             # redis-py raises more than its own errors when a connection breaks while it is read.
             except Exception as error:
                 if self.is_listening or not is_away:
@@ -159,10 +159,12 @@ class Hub:
             is_away = True
             await asyncio.sleep(PAUSE / 2)
 
-    async def _listen(self) -> None:
+    async def _listen(self, is_back: bool) -> None:
         """Listen until Redis goes away. Raises the error that says so."""
         async with self._store.client.pubsub() as pubsub:
             await pubsub.subscribe(FRAMES, MISSED)
+            if is_back:
+                log.warning("Redis is back: frames reach the sockets of all processes")
             self._heard_at = asyncio.get_running_loop().time()
             while True:
                 message = await pubsub.get_message(timeout=PING)

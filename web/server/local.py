@@ -19,7 +19,7 @@ from alembic import command
 from alembic.config import Config
 
 from web import settings
-from web.server import CannotStart, embedded, leash, rights
+from web.server import CannotStart, cluster, embedded, leash, rights
 from web.server.keeper import TRIES, Keeper
 from web.server.listening import listen
 from web.server.rights import TOP
@@ -43,7 +43,7 @@ def main() -> int:
         given_up: list[str] = []
         with _servers(chosen.data_dir, given_up.append):
             _migrate()
-            _demand_redis(os.environ["REDIS_URL"])
+            _demand_redis(settings.read(os.environ).redis_url)
             return _serve(chosen, given_up)
     except (BadSetting, CannotStart) as error:
         print(f"knock: {error}", file=sys.stderr)
@@ -95,6 +95,7 @@ def _demand_redis(url: str) -> None:
             client.ping()
         except redis.RedisError as error:
             raise CannotStart(f"Redis does not answer at REDIS_URL: {error}") from None
+    cluster.refuse(url)
 
 
 def _serve(chosen: Settings, given_up: list[str]) -> int:

@@ -4,8 +4,9 @@ import os
 import sys
 from pathlib import Path
 
-import psycopg
 import redis
+from sqlalchemy import create_engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from web import settings
 from web.server import CannotStart, listening
@@ -22,7 +23,7 @@ def main() -> None:
             _demand_access(path)
     chosen = settings.read(os.environ)
     listening.listen(chosen.host, chosen.port).close()
-    psycopg.connect(chosen.database_url.replace("+psycopg", ""), connect_timeout=5).close()
+    create_engine(chosen.database_url, connect_args={"connect_timeout": 5}).connect().close()
     with redis.Redis.from_url(chosen.redis_url, socket_connect_timeout=5, socket_timeout=5) as client:
         client.ping()
 
@@ -35,5 +36,5 @@ def _demand_access(path: Path) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (BadSetting, CannotStart, OSError, psycopg.Error, redis.RedisError) as error:
-        sys.exit(str(error))
+    except (BadSetting, CannotStart, OSError, SQLAlchemyError, redis.RedisError) as error:
+        sys.exit(str(error).splitlines()[0])
