@@ -15,7 +15,7 @@ import redis
 
 from tests.server.test_local import PATIENCE, Run, folder, refusal, running
 from tests.site import TOP, eventually, free_port
-from web.server import embedded, rights
+from web.server import CannotStart, embedded, rights
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -222,3 +222,27 @@ def test_a_site_that_only_root_can_run_is_run_by_root(
 
     assert how == {"env": chosen}
     assert "The site runs as root, since the user knock-data could not run it: Error 13" in caplog.text
+
+
+@AS_ROOT
+def test_a_closed_checkout_serves_from_copies_of_its_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The servers' user could not reach the wheels there."""
+
+    def closed(place: Path, _: str) -> None:
+        if "site-packages" in str(place):
+            raise CannotStart("closed")
+
+    monkeypatch.setattr(embedded, "demand_way_to", closed)
+    embedded._wheel.cache_clear()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder).chmod(0o755)
+            with (
+                embedded.valkey(Path(folder) / "valkey"),
+                embedded.postgres(Path(folder) / "postgres") as url,
+                psycopg.connect(url.replace("+psycopg", "")) as connection,
+            ):
+                assert connection.execute("SELECT 1").fetchone() == (1,)
+            assert "knock-programs-" in str(embedded._postgres("postgres"))
+    finally:
+        embedded._wheel.cache_clear()

@@ -4,6 +4,7 @@ They run in sessions of their own, so that Ctrl-C does not end them before the p
 is killed, they end too.
 """
 
+import atexit
 import fcntl
 import os
 import shutil
@@ -184,8 +185,6 @@ def _give(folder: Path, other_way: str) -> None:
     folder.chmod(0o700)
     if user := system_user():
         os.chown(folder, user.pw_uid, user.pw_gid)
-        for program in (_postgres("postgres"), _valkey()):
-            demand_way_to(program, "Move this checkout elsewhere")
         demand_way_to(folder, other_way)
 
 
@@ -209,6 +208,22 @@ def _valkey() -> Path:
 
 @cache
 def _wheel(package: str) -> Path:
+    """Where the package is, or a copy of it if the servers' user cannot reach a checkout in a closed folder."""
+    place = _installed(package)
+    try:
+        demand_way_to(place, "")
+        return place
+    except CannotStart:
+        copy = Path(tempfile.mkdtemp(prefix="knock-programs-"))
+        atexit.register(shutil.rmtree, copy, ignore_errors=True)
+        copy.chmod(0o755)
+        for part in place.parent.glob(f"{package}*"):  # its libraries lie beside it
+            if part.is_dir():
+                shutil.copytree(part, copy / part.name, symlinks=True)
+        return copy / package
+
+
+def _installed(package: str) -> Path:
     """Where the package is installed. It is not imported: that would start its own machinery, and warn."""
     spec = find_spec(package)
     if spec is None or spec.origin is None:
