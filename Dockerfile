@@ -8,8 +8,8 @@ FROM python:3.13-slim
 ENV PYTHONUNBUFFERED=1 HOST=0.0.0.0 PORT=8000 DATA_DIR=
 RUN useradd --system --no-create-home --shell /usr/sbin/nologin knock
 WORKDIR /app
-COPY requirements.txt ./
-RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore -r requirements.txt
+COPY requirements.lock ./
+RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore --require-hashes -r requirements.lock
 COPY --from=htmx /htmx/node_modules/htmx.org/dist node_modules/htmx.org/dist
 COPY alembic.ini ./
 COPY migrations migrations
