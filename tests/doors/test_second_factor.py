@@ -180,7 +180,9 @@ def test_turning_it_off_takes_the_password_and_a_code(
         return Page(alice.http.post(f"{PAGE}/off", data={"password": password, "code": code}))
 
     assert "not your password" in turn_off("wrong", app.code()).errors
-    assert "not right" in turn_off(PASSWORD, "000000").errors
+    assert alice.page(PAGE).one("[autofocus]")["name"] == "password"
+    wrong = turn_off(PASSWORD, "000000")
+    assert ("not right" in wrong.errors, wrong.one("[autofocus]")["name"]) == (True, "code")
     assert turn_off(PASSWORD, "").status == 422
     assert site_of(alice).log_in().status_code == 200
     assert turn_off(PASSWORD, codes[0]).status == 303
