@@ -72,6 +72,7 @@ def test_the_address_on_this_machine_is_not_the_one_for_people() -> None:
         ("DATABASE_URL", "postgresql://knock@host:port/knock"),
         ("SITE_URL", "chat.example.org"),
         ("DATABASE_URL", "mysql://localhost/knock"),
+        ("DATABASE_URL", "postgresql://knock@one:5432,two:port/knock"),
         ("DATABASE_URL", ""),
         ("REDIS_URL", "localhost"),
         ("REDIS_URL", ""),

@@ -13,6 +13,7 @@ from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
 from sqlalchemy import make_url
+from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 from sqlalchemy.exc import ArgumentError
 
 T = TypeVar("T")
@@ -189,7 +190,7 @@ def _postgresql(value: str) -> str:
         raise ValueError("a postgresql+psycopg:// address")
     url = f"postgresql+psycopg://{_hosts_apart(rest)}"
     try:
-        make_url(url)
+        psycopg_dialect().create_connect_args(make_url(url))  # type: ignore[no-untyped-call]
     except (ArgumentError, ValueError):
         raise ValueError("an address like postgresql+psycopg://user:password@host:5432/knock") from None
     return url

@@ -1,5 +1,6 @@
 """The migrations make the tables of the models, and can be undone."""
 
+import re
 import threading
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import Engine, create_engine, event, inspect, text
 
 from tests.site import TOP, eventually
 from web.data import models
@@ -63,6 +64,29 @@ def test_a_migration_that_waits_for_a_reader_stops_nobody_else(url: str, caplog:
         reader.rollback()
         migration.join(60)
         assert writer.execute("SELECT version_num FROM alembic_version").fetchone() != ("0002",)
+
+
+def test_the_release_before_works_on_the_new_tables(url: str) -> None:
+    """Migrations only add, and what they add has a default."""
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    config = Config(TOP / "alembic.ini")
+    command.upgrade(config, "0001")
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        command.upgrade(config, "head")
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+    changes = [statement for statement in statements if re.match(r"\s*(ALTER|CREATE|DROP|TRUNCATE)", statement)]
+    assert len(changes) > 10
+    for change in changes:
+        assert not re.search(r"DROP|RENAME|ALTER COLUMN|TRUNCATE|UNIQUE INDEX", change), change
+        if "ADD COLUMN" in change and "NOT NULL" in change:
+            assert re.search("DEFAULT|GENERATED", change), change
 
 
 def test_the_tables_are_those_of_the_models(environ: dict[str, str]) -> None:
