@@ -1,18 +1,17 @@
 """Leaving with everything that is mine, and nothing that is somebody else's."""
 
 import json
+from contextlib import ExitStack
 
 import psycopg
-import pytest
 
+from tests import site as sites
 from tests.site import PASSWORD, Page, Person, Site
 
 DELETE = "/settings/account/delete"
 
 
-def test_the_file_holds_everything_that_is_mine(
-    alice: Person, bob: Person, charlie: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_file_holds_everything_that_is_mine(alice: Person, bob: Person, charlie: Person) -> None:
     for n in range(3):
         alice.post("bob", f"number {n}")
     bob.post("alice", "an answer\nof two lines")
@@ -75,3 +74,20 @@ def test_an_account_is_deleted_with_its_password_only(alice: Person, bob: Person
     assert name.startswith("deleted-user-")
     assert bob.page(f"/chat/{name}").bodies == ["something to keep"]
     assert "alice" not in bob.page(f"/chat/{name}").html.get_text()
+
+
+def test_slow_downloads_hold_no_database_connection(
+    environ: dict[str, str], clean: None, postgres: psycopg.Connection
+) -> None:
+    """Each stops reading in the middle of megabytes; there are more of them than a process has connections."""
+    with sites.in_this_process(environ) as site, ExitStack() as stack:
+        alice, _ = site.person("alice"), site.person("bob")
+        alice.post("bob", "number 1")
+        postgres.execute(
+            "INSERT INTO messages (conversation_id, seq, version, author_id, nonce, body, created_at) "
+            "SELECT conversation_id, n, n, author_id, n::text, repeat('long ', 700), now() "
+            "FROM messages, generate_series(2, 4000) n"
+        )
+        for _ in range(20):
+            stack.enter_context(site.client(alice.cookies).stream("GET", "/settings/account/download"))
+        assert alice.http.get("/users").status_code == 200

@@ -56,19 +56,6 @@ def test_a_64_of_ipv6_is_one_address(limited: Site) -> None:
     assert guess(limited, 1, "2001:db8:1:3::1") == [422]
 
 
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [
-        ("192.0.2.7", "192.0.2.7"),
-        ("::ffff:192.0.2.7", "192.0.2.7"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("unknown", "unknown"),
-    ],
-)
-def test_whose_an_address_is(address: str, network: str) -> None:
-    assert limiter.network(address) == network
-
-
 def test_an_address_that_nobody_vouches_for_changes_nothing(environ: dict[str, str], clean: None) -> None:
     with sites.in_this_process(environ, LIMITS="on") as site:
         site.person("alice")

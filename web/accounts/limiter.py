@@ -1,8 +1,6 @@
 """Limits on guessing passwords and on making accounts, counted by account, by device and by address."""
 
 import time
-from functools import lru_cache
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, cast
 
 from limits import RateLimitItem, parse
@@ -64,15 +62,3 @@ async def _hit(limiter: FixedWindowRateLimiter, limit: RateLimitItem, *by: str) 
         return 0
     stats = await limiter.get_window_stats(limit, *by)
     return max(1, round(stats.reset_time - time.time()))
-
-
-@lru_cache(4096)
-def network(address: str) -> str:
-    """Whose address it is: of IPv6 the /64, since whoever has one of its addresses has all of them."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address  # a Unix socket has none
-    if isinstance(parsed, IPv6Address):
-        return str(parsed.ipv4_mapped or ip_network((int(parsed), 64), strict=False))
-    return str(parsed)

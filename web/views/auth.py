@@ -10,6 +10,7 @@ from web.accounts.second_factor import WrongCode
 from web.accounts.sessions import Banned, Browser, PasswordChanged
 from web.accounts.users import UsernameLooksTaken, UsernameTaken, Verified
 from web.data.models import User
+from web.proxies import neighbourhood_of
 from web.site import Request
 from web.views import pages
 
@@ -29,7 +30,7 @@ async def register(request: Request) -> Response:
         return pages.render("accounts/register.html", form=form)
     if not form.validate():
         return pages.render("accounts/register.html", 422, form=form)
-    address = limiter.network(_address(request))
+    address = neighbourhood_of(_address(request))
     if wait := await request.state.limiter.wait(*((each, "sign-ups", address) for each in limiter.SIGN_UPS)):
         return _too_many("accounts/register.html", form, wait)
     try:
@@ -100,7 +101,7 @@ async def login(request: Request) -> Response:
         log.event("login failed", **who)
         return _wrong(form, WRONG)
     await request.state.limiter.succeed(*keys)
-    often: Key = (limiter.LOGINS, "logins", str(verified.user.id), limiter.network(_address(request)))
+    often: Key = (limiter.LOGINS, "logins", str(verified.user.id), neighbourhood_of(_address(request)))
     if wait := await request.state.limiter.wait(often):
         log.event("login limited", **who)
         return _too_many("accounts/login.html", form, wait)
@@ -178,7 +179,7 @@ def _keys(request: Request, user: User | None, username: str) -> list[Key]:
     """What an attempt to log in counts by: a known device is apart from everybody else."""
     if device := devices.known(request.state.settings, request, user):
         return [(limiter.FAILURES, "device", device)]
-    address, account = limiter.network(_address(request)), users.fold(username)[:64]
+    address, account = neighbourhood_of(_address(request)), users.fold(username)[:64]
     return [
         (limiter.FAILURES, "login", address, account),
         (limiter.FAILURES_OF_AN_ADDRESS, "login-address", address),
@@ -195,7 +196,7 @@ def _code_keys(request: Request, user: User) -> list[Key]:
     if device := devices.known(request.state.settings, request, user):
         return [(limiter.FAILURES, "code-device", device), (limiter.FAILURES_OF_AN_ACCOUNT, "code-devices", account)]
     return [
-        (limiter.FAILURES, "code", account, limiter.network(_address(request))),
+        (limiter.FAILURES, "code", account, neighbourhood_of(_address(request))),
         (limiter.FAILURES_OF_AN_ACCOUNT, "code-strangers", account),
     ]
 

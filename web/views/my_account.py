@@ -1,10 +1,9 @@
 """Leaving: everything that is mine as a file, and the deletion of my account."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import orjson
 from sqlalchemy import or_, select
-from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
@@ -15,6 +14,7 @@ from web.accounts.limiter import Key
 from web.accounts.sessions import SignedIn
 from web.chat import blocks
 from web.data.models import Message, Participant, User
+from web.data.postgres import Database
 from web.site import Request, delete_user
 from web.views import pages
 
@@ -35,38 +35,43 @@ async def download(request: Request, me: SignedIn) -> Response:
 
 
 async def _lines(request: Request, me: SignedIn) -> AsyncIterator[dict[str, object]]:
+    """Reads a page, and hands it out once its database session has ended: a client may read as slowly as it likes."""
+    for line in await _about(request.state.db, me):
+        yield line
     async with request.state.db() as db:
-        user = await db.get_one(User, me.id)
-        yield {"account": user.username, "since": user.created_at, "telegram": user.telegram_name}
-        for session in await sessions.listed(db, me):
-            yield {"session": session.user_agent, "address": session.address, "since": session.created_at}
-        for name in await blocks.listed(db, me.id):
-            yield {"blocked": name}
-        mine = (
-            select(Participant.conversation_id)
-            .where(Participant.user_id == me.id)
-            .order_by(Participant.conversation_id)
-        )
-        chats = list(await db.scalars(mine))
-    for conversation_id in chats:
+        mine = select(Participant.conversation_id).where(Participant.user_id == me.id)
+        conversation_ids = list(await db.scalars(mine.order_by(Participant.conversation_id)))
+    for conversation_id in conversation_ids:
         async with request.state.db() as db:
-            async for line in _messages(db, me.id, conversation_id):
-                yield line
+            people = select(User.id, User.username).join(Participant, Participant.user_id == User.id)
+            people = people.where(Participant.conversation_id == conversation_id)
+            names = {row.id: row.username for row in await db.execute(people)}
+        chat = ", ".join(name for id, name in names.items() if id != me.id)
+        last = 0
+        while page := await _messages(request.state.db, me.id, conversation_id, last):
+            for it in page:
+                yield {"chat": chat, "at": it.created_at, "from": names[it.author_id], "text": it.body}
+            last = page[-1].seq
 
 
-async def _messages(db: AsyncSession, me: int, conversation_id: int) -> AsyncIterator[dict[str, object]]:
-    people = select(User.id, User.username).join(Participant, Participant.user_id == User.id)
-    people = people.where(Participant.conversation_id == conversation_id)
-    names = {row.id: row.username for row in await db.execute(people)}
-    chat = ", ".join(name for id, name in names.items() if id != me)
+async def _about(database: Database, me: SignedIn) -> list[dict[str, object]]:
+    async with database() as db:
+        user = await db.get_one(User, me.id)
+        lines: list[dict[str, object]] = [
+            {"account": user.username, "since": user.created_at, "telegram": user.telegram_name}
+        ]
+        for it in await sessions.listed(db, me):
+            lines.append({"session": it.user_agent, "address": it.address, "since": it.created_at})
+        for name in await blocks.listed(db, me.id):
+            lines.append({"blocked": name})
+    return lines
+
+
+async def _messages(database: Database, me: int, conversation_id: int, after: int) -> Sequence[Message]:
     seen = or_(Message.held.is_(False), Message.author_id == me)
-    query = select(Message).where(Message.conversation_id == conversation_id, seen).order_by(Message.seq).limit(PAGE)
-    last = 0
-    while page := (await db.scalars(query.where(Message.seq > last))).all():
-        for it in page:
-            yield {"chat": chat, "at": it.created_at, "from": names[it.author_id], "text": it.body}
-        last = page[-1].seq
-        db.expunge_all()
+    query = select(Message).where(Message.conversation_id == conversation_id, Message.seq > after, seen)
+    async with database() as db:
+        return (await db.scalars(query.order_by(Message.seq).limit(PAGE))).all()
 
 
 @pages.signed_in
