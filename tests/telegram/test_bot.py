@@ -207,7 +207,9 @@ def test_without_a_token_it_says_so_once_and_ends_well(
 def test_a_bad_token_is_refused_in_words(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _main({**environ, "TELEGRAM_BOT_TOKEN": "no token"}, monkeypatch) == 2
+    with pytest.raises(SystemExit) as ended:
+        _main({**environ, "TELEGRAM_BOT_TOKEN": "no token"}, monkeypatch)
+    assert ended.value.code == 2
     assert "TELEGRAM_BOT_TOKEN" in capsys.readouterr().err
 
 
