@@ -24,8 +24,8 @@ REFUSAL_LIFE = timedelta(days=1)
 """How long an account that was refused cannot ask the same user again."""
 CODES = 5
 """Valid codes that a user has at most: the settings page makes one each time it is shown."""
-REQUESTS = 20
-"""Requests that a user sees at most, the oldest: those that come later crowd out nobody."""
+REQUESTS = 500
+"""Requests that a user sees at most, the oldest. Each takes a Telegram account, so nobody crowds out a true one."""
 
 
 class Account(NamedTuple):
