@@ -53,6 +53,7 @@ def data() -> Iterator[Path]:
     one.
     """
     with TemporaryDirectory(prefix="knock-tests-") as folder:
+        Path(folder).chmod(0o755)
         yield Path(folder)
 
 

@@ -203,7 +203,7 @@ def test_a_bad_number_is_refused(alice: Person, bob: Person, query: str) -> None
     assert alice.http.get(f"/chat/bob/messages?{query}").status_code == 422
 
 
-@pytest.mark.parametrize("name", ["nobody", "alice", "a%00b", "%F0%9F%9A%AA"])
+@pytest.mark.parametrize("name", ["nobody", "alice", "%F0%9F%9A%AA"])
 def test_a_chat_with_nobody_or_oneself_is_not_there(alice: Person, name: str) -> None:
     assert alice.http.get(f"/chat/{name}", follow_redirects=True).status_code == 404
     assert alice.http.post(f"/chat/{name}/messages", data={"body": "x", "nonce": "n"}).status_code == 404

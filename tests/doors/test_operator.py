@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2 as httpx
@@ -36,11 +37,20 @@ def server(run: Run, name: str) -> psutil.Process | None:
 
 
 def worker(run: Run) -> psutil.Process | None:
-    return next((child for child in alive(run.process.pid) if "dramatiq" in child.cmdline()), None)
+    for child in alive(run.process.pid):
+        with suppress(psutil.NoSuchProcess, FileNotFoundError):
+            if "dramatiq" in child.cmdline():
+                return child
+    return None
 
 
 def alive(parent: int) -> list[psutil.Process]:
-    return [child for child in psutil.Process(parent).children() if child.status() != psutil.STATUS_ZOMBIE]
+    found = []
+    for child in psutil.Process(parent).children():
+        with suppress(psutil.NoSuchProcess, FileNotFoundError):  # it ended while it was looked at
+            if child.status() != psutil.STATUS_ZOMBIE:
+                found.append(child)
+    return found
 
 
 def register(run: Run, username: str) -> int:

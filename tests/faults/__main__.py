@@ -30,7 +30,7 @@ def main() -> int:
     with (
         tempfile.TemporaryDirectory(prefix="knock-faults-") as folder,
         _quiet(arguments.log),
-        running.started(Path(folder) / "data", fsync=True) as parts,
+        running.started(Path(folder), fsync=True) as parts,
         ThreadPoolExecutor() as background,
         click.progressbar(names, label="faults", item_show_func=_label, file=sys.stdout) as bar,
     ):
