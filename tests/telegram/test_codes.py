@@ -160,7 +160,8 @@ def test_one_chats_username_is_no_others(scene: Scene) -> None:
     assert requests(scene, scene.bob) == [OTHER]
 
 
-def test_a_user_is_shown_the_twenty_oldest_requests(scene: Scene) -> None:
+def test_a_user_is_shown_the_oldest_requests(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linking, "REQUESTS", 20)
     for chat_id in range(1, 23):
         request(scene, "bob", chat_id)
 
