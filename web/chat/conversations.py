@@ -1,6 +1,6 @@
 """Conversations: their people and messages, and how far each of the people has read."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -218,8 +218,13 @@ class Conversations:
             self._known[me, name] = conversation
         return conversation
 
-    async def begin(self, conversation: Conversation) -> Conversation:
-        """Create a conversation that has no id yet, unless the other user is doing so at this moment."""
+    async def begin(
+        self, conversation: Conversation, count: Callable[[], Awaitable[None]] | None = None
+    ) -> Conversation:
+        """Create a conversation that has no id yet, unless another send is doing so at this moment.
+
+        `count` is awaited if this call creates it. What it raises undoes that.
+        """
         low, high = conversation.user_ids
         async with self._db() as db:
             new = insert(conversations).values(low_user_id=low, high_user_id=high).on_conflict_do_nothing()
@@ -229,6 +234,8 @@ class Conversations:
                     conversations.low_user_id == low, conversations.high_user_id == high
                 )
                 return replace(conversation, id=(await db.scalars(query)).one())
+            if count is not None:
+                await count()
             people = [{"conversation_id": made, "user_id": user} for user in conversation.user_ids]
             await db.execute(insert(Participant).values(people))
             await db.commit()

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from functools import partial
 
 from web.chat.contacts import Contacts
 from web.chat.conversations import Conversation, Conversations
@@ -52,9 +53,8 @@ class Messages:
         if conversation.is_blocker(me):
             raise Refused(Cause.BLOCKED, f"You blocked {conversation.name(me)}. Unblock them to write.")
         if not conversation.id:
-            if self._contacts:
-                await self._contacts.count(me)
-            conversation = await self._conversations.begin(conversation)
+            count = partial(self._contacts.count, me) if self._contacts else None
+            conversation = await self._conversations.begin(conversation, count)
         return conversation
 
     async def keep_up(self, posted: asyncio.Future[Posted]) -> None:
