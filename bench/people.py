@@ -1,12 +1,11 @@
 """People with sessions, made by SQL, since hashing their passwords would take minutes."""
 
-import hashlib
 import secrets
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 
-from web.accounts import sessions
+from web.accounts import codes
 from web.settings import Settings
 
 
@@ -35,14 +34,14 @@ def cookies(postgres: psycopg.Connection, settings: Settings, names: list[str]) 
     """A cookie for each of these names, each with its own session."""
     rows = postgres.execute("SELECT username, id FROM users WHERE username = ANY(%s)", [names]).fetchall()
     ids: dict[str, int] = dict(rows)
-    signer = sessions._signer(settings)
+    signer = codes.signer(settings, "session")
     expires_at = datetime.now(UTC) + timedelta(hours=12)
     made = []
     with postgres.cursor() as cursor, cursor.copy("COPY sessions (id, user_id, expires_at) FROM STDIN BINARY") as copy:
         copy.set_types(["bytea", "int8", "timestamptz"])
         for each in names:
             secret = secrets.token_urlsafe(32)
-            copy.write_row((hashlib.sha256(secret.encode()).digest(), ids[each], expires_at))
+            copy.write_row((codes.row_id(secret), ids[each], expires_at))
             value = signer.dumps(secret)
             made.append(f"session={value if isinstance(value, str) else value.decode()}")
     return made

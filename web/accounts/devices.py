@@ -2,14 +2,13 @@
 
 import hashlib
 import secrets
-from functools import lru_cache
 from typing import Any
 
-from itsdangerous import BadSignature, URLSafeSerializer
+from itsdangerous import BadSignature
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from web.accounts import sessions
+from web.accounts import codes, sessions
 from web.data.models import User
 from web.settings import Settings
 
@@ -24,7 +23,7 @@ def known(settings: Settings, connection: HTTPConnection[Any], user: User | None
     if user is None or not cookie or len(cookie) > MAX_LENGTH:
         return None
     try:
-        user_id, password, device = _signer(settings).loads(cookie)
+        user_id, password, device = codes.signer(settings, "device").loads(cookie)
     except (BadSignature, TypeError, ValueError):
         return None
     return str(device) if (user_id, password) == (user.id, digest(user.password_hash)) else None
@@ -34,7 +33,7 @@ def remember(
     response: Response, settings: Settings, connection: HTTPConnection[Any], user_id: int, password_hash: str
 ) -> None:
     """Make the device known. It knows the last account only that logged in there."""
-    value = _signer(settings).dumps([user_id, digest(password_hash), secrets.token_urlsafe(9)])
+    value = codes.signer(settings, "device").dumps([user_id, digest(password_hash), secrets.token_urlsafe(9)])
     sessions.set_cookie(response, connection, str(value), MAX_AGE, _name(connection))
 
 
@@ -45,8 +44,3 @@ def _name(connection: HTTPConnection[Any]) -> str:
 def digest(password_hash: str) -> str:
     """Says whether the password is still the same, and nothing else."""
     return hashlib.sha256(password_hash.encode()).hexdigest()[:16]
-
-
-@lru_cache(1)
-def _signer(settings: Settings) -> URLSafeSerializer:
-    return URLSafeSerializer(list(reversed(settings.secret_keys)), salt="knock.device")

@@ -1,6 +1,5 @@
 """Invitations: links with which somebody registers, once, while SIGN_UP is invite."""
 
-import hashlib
 import secrets
 from collections.abc import Sequence
 from datetime import timedelta
@@ -9,6 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from web.accounts import codes
 from web.data.models import Invitation, User
 
 LIFE = timedelta(days=7)
@@ -35,7 +35,7 @@ async def make(db: AsyncSession, user_id: int, note: str) -> str | None:
     if (await db.scalar(mine) or 0) >= OPEN:
         return None
     code = secrets.token_urlsafe(18)
-    db.add(Invitation(id=_row_id(code), made_by_id=user_id, note=note[:NOTE_LENGTH], expires_at=func.now() + LIFE))
+    db.add(Invitation(id=codes.row_id(code), made_by_id=user_id, note=note[:NOTE_LENGTH], expires_at=func.now() + LIFE))
     return code
 
 
@@ -58,20 +58,15 @@ async def withdraw(db: AsyncSession, user_id: int, invitation_id: bytes) -> None
 
 
 async def is_good(db: AsyncSession, code: str) -> bool:
-    return await db.scalar(select(Invitation.id).where(Invitation.id == _row_id(code), _is_open())) is not None
+    return await db.scalar(select(Invitation.id).where(Invitation.id == codes.row_id(code), _is_open())) is not None
 
 
 async def use(db: AsyncSession, code: str, user_id: int) -> bool:
     """Returns whether it was still good. The caller commits, or rolls the registration back."""
-    mine = (Invitation.id == _row_id(code)) & _is_open()
+    mine = (Invitation.id == codes.row_id(code)) & _is_open()
     used = update(Invitation).where(mine).values(used_by_id=user_id).returning(Invitation.id)
     return await db.scalar(used) is not None
 
 
 def _is_open() -> ColumnElement[bool]:
     return Invitation.used_by_id.is_(None) & (Invitation.expires_at > func.now())
-
-
-def _row_id(code: str) -> bytes:
-    """A hash, so that a copy of the table invites nobody."""
-    return hashlib.sha256(code.encode()).digest()

@@ -1,22 +1,21 @@
 """The second factor: the codes of an app (TOTP), and recovery codes on paper for when the app is lost."""
 
 import base64
-import hashlib
 import hmac
 import secrets
 import time
-from functools import lru_cache
 
 import pyotp
-from itsdangerous import BadSignature, URLSafeTimedSerializer
+from itsdangerous import BadSignature
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from web.accounts import devices
+from web.accounts import codes, devices
 from web.accounts.sessions import SignedIn
 from web.data.models import RecoveryCode, User
 from web.settings import Settings
 
+TICKET, OFFER = "second-factor.ticket", "second-factor.offer"
 LIFE = 300
 """Seconds in which the code has to follow the password, and the first code the picture of the secret."""
 RECOVERY_CODES = 10
@@ -43,9 +42,9 @@ async def turn_on(db: AsyncSession, me: SignedIn, secret: str, code: str) -> lis
     chosen = update(User).where(User.id == me.id, User.totp_secret.is_(None)).returning(User.id)
     if step is None or await db.scalar(chosen.values(totp_secret=secret, totp_step=step)) is None:
         raise WrongCode
-    codes = [_recovery_code() for _ in range(RECOVERY_CODES)]
-    db.add_all(RecoveryCode(user_id=me.id, id=_row_id(_plain(each))) for each in codes)
-    return codes
+    fresh = [_recovery_code() for _ in range(RECOVERY_CODES)]
+    db.add_all(RecoveryCode(user_id=me.id, id=codes.row_id(_plain(each))) for each in fresh)
+    return fresh
 
 
 async def turn_off(db: AsyncSession, user_id: int) -> None:
@@ -65,7 +64,7 @@ async def use(db: AsyncSession, user_id: int, code: str) -> None:
         query = update(User).where(User.id == user_id, fresh).values(totp_step=step).returning(User.id)
         taken = await db.scalar(query)
     else:
-        mine = (RecoveryCode.user_id == user_id) & (RecoveryCode.id == _row_id(plain))
+        mine = (RecoveryCode.user_id == user_id) & (RecoveryCode.id == codes.row_id(plain))
         taken = await db.scalar(delete(RecoveryCode).where(mine).returning(RecoveryCode.user_id))
     if taken is None:
         raise WrongCode
@@ -78,13 +77,13 @@ async def left(db: AsyncSession, user_id: int) -> int:
 
 def ticket(settings: Settings, user: User) -> str:
     """Says that this user's password was typed just now."""
-    return str(_signer(settings, "ticket").dumps([user.id, devices.digest(user.password_hash)]))
+    return str(codes.signer(settings, TICKET).dumps([user.id, devices.digest(user.password_hash)]))
 
 
 async def holder(db: AsyncSession, settings: Settings, signed: str) -> User | None:
     """Whose ticket it is; None if it is forged or too old, or the password was changed since."""
     try:
-        user_id, password = _signer(settings, "ticket").loads(signed, max_age=LIFE)
+        user_id, password = codes.signer(settings, TICKET).loads(signed, max_age=LIFE)
     except BadSignature:
         return None
     user = await db.get(User, user_id)
@@ -93,13 +92,13 @@ async def holder(db: AsyncSession, settings: Settings, signed: str) -> User | No
 
 def offer(settings: Settings, me: SignedIn, secret: str) -> str:
     """A secret that this session was shown, and that a code of it turns on."""
-    return str(_signer(settings, "offer").dumps([me.session_id.hex(), secret]))
+    return str(codes.signer(settings, OFFER).dumps([me.session_id.hex(), secret]))
 
 
 def offered(settings: Settings, me: SignedIn, signed: str) -> str | None:
     """The secret of an offer; None if it is another session's, forged or too old."""
     try:
-        session_id, secret = _signer(settings, "offer").loads(signed, max_age=LIFE)
+        session_id, secret = codes.signer(settings, OFFER).loads(signed, max_age=LIFE)
     except BadSignature:
         return None
     return str(secret) if session_id == me.session_id.hex() else None
@@ -122,13 +121,3 @@ def _recovery_code() -> str:
     """80 random bits, as four groups of letters and digits."""
     text = base64.b32encode(secrets.token_bytes(10)).decode().lower()
     return "-".join(text[at : at + 4] for at in range(0, len(text), 4))
-
-
-def _row_id(code: str) -> bytes:
-    """A hash, so that a copy of the table is no second factor."""
-    return hashlib.sha256(code.encode()).digest()
-
-
-@lru_cache(2)
-def _signer(settings: Settings, purpose: str) -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(list(reversed(settings.secret_keys)), salt=f"knock.second-factor.{purpose}")

@@ -1,6 +1,5 @@
 """Sessions: a signed cookie and the row behind it, so that Log out ends them on the server for good."""
 
-import hashlib
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from itsdangerous import BadSignature, URLSafeTimedSerializer
+from itsdangerous import BadSignature
 from sqlalchemy import ColumnElement, LargeBinary, Select, bindparam, delete, event, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
+from web.accounts import codes
 from web.accounts.users import Verified
 from web.data.models import Session, TelegramRequest, User
 from web.data.questions import Question, Reader
@@ -77,7 +77,7 @@ async def start(db: AsyncSession, settings: Settings, endings: "Endings", login:
     await endings.make_room(db, user_id, browser.session_id)
     db.add(
         Session(
-            id=_row_id(secret),
+            id=codes.row_id(secret),
             user_id=user_id,
             user_agent=browser.user_agent[:200],
             address=browser.address,
@@ -86,7 +86,7 @@ async def start(db: AsyncSession, settings: Settings, endings: "Endings", login:
     )
     values: dict[str, object] = {"token": 1} | ({"password_hash": login.new_hash} if login.new_hash else {})
     await db.execute(update(User).where(User.id == user_id).values(values))
-    return _signer(settings).dumps(secret)
+    return codes.signer(settings, "session").dumps(secret)
 
 
 def valid() -> Select[int, str, bytes, datetime, datetime, bool]:
@@ -154,9 +154,9 @@ class Endings:
         """End every session of the user except this one; the token stays. The caller commits."""
         await self._end(db, Session.user_id == me.id, Session.id != me.session_id)
 
-    async def end_one(self, db: AsyncSession, me: SignedIn, session_id: bytes) -> None:
-        """End another session of the user; the token stays. The caller commits."""
-        await self._end(db, Session.user_id == me.id, Session.id == session_id)
+    async def end_one(self, db: AsyncSession, me: SignedIn, session_id: bytes) -> bool:
+        """End another session of the user; the token stays. Returns whether it was theirs. The caller commits."""
+        return await self._end(db, Session.user_id == me.id, Session.id == session_id)
 
     async def end_all(self, db: AsyncSession, user_id: int) -> None:
         """End every session of a user; the token stays. The caller commits."""
@@ -168,11 +168,13 @@ class Endings:
         too_many = Session.id.in_(newest.offset(SESSIONS - 1))
         await self._end(db, too_many | (Session.id == replaced) if replaced else too_many)
 
-    async def _end(self, db: AsyncSession, *conditions: ColumnElement[bool]) -> None:
+    async def _end(self, db: AsyncSession, *conditions: ColumnElement[bool]) -> bool:
+        """Returns whether there was such a session."""
         ended = list(await db.scalars(delete(Session).where(*conditions).returning(Session.id)))
         # Not before the commit: a page that came back meanwhile would find its session still there.
         event.listen(db.sync_session, "after_rollback", lambda _: ended.clear(), once=True)
         event.listen(db.sync_session, "after_commit", lambda _: self._close_sockets(ended), once=True)
+        return len(ended) > 0
 
 
 async def listed(db: AsyncSession, me: SignedIn) -> list[Session]:
@@ -216,11 +218,6 @@ def _is_secure(connection: HTTPConnection[Any]) -> bool:
     return connection.scope["scheme"] in ("https", "wss")
 
 
-def _row_id(secret: str) -> bytes:
-    """The key of the row: a hash, so that a copy of the table signs nobody in."""
-    return hashlib.sha256(secret.encode()).digest()
-
-
 class _Signed(NamedTuple):
     """What a cookie says, and when it was signed."""
 
@@ -233,13 +230,7 @@ class _Signed(NamedTuple):
 def _signed(settings: Settings, cookie: str) -> _Signed | None:
     """None if we did not sign it."""
     try:
-        secret, at = _signer(settings).loads(cookie, return_timestamp=True)
+        secret, at = codes.signer(settings, "session").loads(cookie, return_timestamp=True)
     except BadSignature:
         return None
-    return _Signed(_row_id(secret), at)
-
-
-@lru_cache(1)
-def _signer(settings: Settings) -> URLSafeTimedSerializer:
-    # itsdangerous signs with the last key of the list; the settings name the newest first.
-    return URLSafeTimedSerializer(list(reversed(settings.secret_keys)), salt="knock.session")
+    return _Signed(codes.row_id(secret), at)

@@ -5,7 +5,6 @@ typed to the bot proves nothing, so it only makes a request, which that user, an
 confirms or refuses. Anybody can call themselves anything on Telegram, so both sides see a number to compare.
 """
 
-import hashlib
 import secrets
 from collections.abc import Sequence
 from datetime import timedelta
@@ -16,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from web import log
-from web.accounts import users
+from web.accounts import codes, users
 from web.data.models import Notification, Session, TelegramCode, TelegramRefusal, TelegramRequest, User
 
 CODE_LIFE = timedelta(minutes=10)
@@ -45,7 +44,7 @@ async def make_code(db: AsyncSession, user_id: int, session_id: bytes) -> str:
     """
     code = secrets.token_urlsafe(24)
     expires_at = func.now() + CODE_LIFE
-    db.add(TelegramCode(id=_row_id(code), user_id=user_id, session_id=session_id, expires_at=expires_at))
+    db.add(TelegramCode(id=codes.row_id(code), user_id=user_id, session_id=session_id, expires_at=expires_at))
     await db.flush()
     newest = select(TelegramCode.id).where(TelegramCode.user_id == user_id)
     newest = newest.order_by(TelegramCode.expires_at.desc()).limit(CODES)
@@ -63,7 +62,7 @@ async def use_code(db: AsyncSession, code: str, account: Account) -> str | None:
     """Link the code's user to the account. Returns the username; None if the code is not valid. The caller commits."""
     live = select(Session.id).where(Session.expires_at > func.now())
     used = delete(TelegramCode).where(
-        TelegramCode.id == _row_id(code), TelegramCode.expires_at > func.now(), TelegramCode.session_id.in_(live)
+        TelegramCode.id == codes.row_id(code), TelegramCode.expires_at > func.now(), TelegramCode.session_id.in_(live)
     )
     user_id = await db.scalar(used.returning(TelegramCode.user_id))
     if user_id is None:
@@ -178,8 +177,3 @@ async def _unlink(db: AsyncSession, whose: ColumnElement[bool], problem: str | N
     unlinked = unlinked.values({**dict.fromkeys(gone), "telegram_problem": problem})
     for username in await db.scalars(unlinked.returning(User.username)):
         log.event("telegram disconnected", user=username, problem=problem)
-
-
-def _row_id(code: str) -> bytes:
-    """A hash, so that a copy of the table links nobody."""
-    return hashlib.sha256(code.encode()).digest()
