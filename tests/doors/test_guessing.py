@@ -1,15 +1,20 @@
 """Guessing passwords, from one address, from many, and beside those who know theirs."""
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
 
 import psycopg
 import pytest
 from limits import parse
+from redis.exceptions import RedisError
 
 from tests import site as sites
 from tests.site import PASSWORD, Page, Site
 from web.accounts import limiter, users
+from web.accounts.limiter import Key, Limiter
+from web.data import store
 
 FORM = {"username": "alice", "password": PASSWORD}
 
@@ -118,6 +123,23 @@ def test_guessing_the_password_of_an_open_session_is_slowed(limited: Site) -> No
 
     assert [change(f"guess number {n}") for n in range(10)] == [422] * 10
     assert change(PASSWORD) == 429
+
+
+def test_right_passwords_earn_no_guesses_for_when_redis_is_away(environ: dict[str, str], clean: None) -> None:
+    async def guesses_without_redis() -> int:
+        async with store.connect(environ["REDIS_URL"]) as redis:
+            counted = Limiter(redis.client.connection_pool, is_on=True)
+            keys: list[Key] = [(limiter.FAILURES, "login", "alice"), (limiter.FAILURES_OF_AN_ADDRESS, "address")]
+            for _ in range(50):
+                assert await counted.wait(*keys) == 0
+                await counted.succeed(*keys)
+            counted._shared = mock.AsyncMock(**{"hit.side_effect": RedisError})
+            found = 0
+            while await counted.wait(keys[1]) == 0:
+                found += 1
+            return found
+
+    assert asyncio.run(guesses_without_redis()) == limiter.FAILURES_OF_AN_ADDRESS.amount
 
 
 def test_without_limits_nothing_is_limited(site: Site) -> None:

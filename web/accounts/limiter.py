@@ -46,13 +46,15 @@ class Limiter:
 
     async def succeed(self, *keys: Key) -> None:
         """The attempt was right: forget it by each key, and by the first one the failures before it too."""
+        if not self._is_on:
+            return
+        first, *others = keys
         for limiter in (self._shared, self._own):
             try:
-                for nth, (limit, *by) in enumerate(keys):
-                    if nth == 0:
-                        await limiter.clear(limit, *by)
-                    else:
-                        await limiter.hit(limit, *by, cost=-1)
+                await limiter.clear(*first)
+                for limit, *by in others:
+                    await limiter.hit(limit, *by, cost=-1)
+                return  # only here it was counted
             except (RedisError, OSError):
                 continue  # it counts until its time is over, which is on the safe side
 
