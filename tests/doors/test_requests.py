@@ -1,13 +1,16 @@
 """Forms that are none, and values that no database, parser or hash takes: a clear 4xx, never a 500."""
 
+import threading
 import time
 
 import httpx2 as httpx
+import psycopg
 import pytest
 
 from tests import site as sites
 from tests.doors.test_connections import plugged
 from tests.site import PASSWORD, Person, Site
+from web.views import pages
 
 FORM = "application/x-www-form-urlencoded"
 DIGITS = "9" * 5000
@@ -126,18 +129,47 @@ def test_a_client_that_leaves_in_the_middle_of_a_form_is_no_error(
     assert not [record for record in caplog.records if record.exc_info]
 
 
+def test_a_long_form_is_parsed_beside_the_event_loop(
+    environ: dict[str, str], clean: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def parse(*arguments: object, **how: object) -> list[tuple[str, str]]:
+        threads.append(threading.current_thread())
+        return []
+
+    monkeypatch.setattr(pages, "parse_qsl", parse)
+    with sites.in_this_process(environ) as site:
+        for length in (100, pages.LONG + 1):
+            body = b"username=" + b"x" * length
+            site.client().post("/login", content=body, headers={"Content-Type": FORM})
+
+    loop, other = threads
+    assert loop is not other
+
+
+def test_a_form_has_a_bounded_number_of_fields(site: Site) -> None:
+    answer = site.client().post("/login", content=b"a=1&" * 200, headers={"Content-Type": FORM})
+
+    assert (answer.status_code, "100 fields at most" in answer.text) == (400, True)
+
+
 @pytest.mark.parametrize("version", [DIGITS, "\0", "-1", "1.0", "9" * 19, "²"])
-def test_a_strange_reading_changes_nothing(alice: Person, bob: Person, version: str) -> None:
+def test_a_strange_reading_changes_nothing(
+    alice: Person, bob: Person, postgres: psycopg.Connection, version: str
+) -> None:
     alice.post("bob", "hello")
     with bob.socket() as his:
         his.send(action="read", to="alice", version=version)
         his.send(action="read", to="al\0ice", version="1")
         his.send(action="typing", to="al\0ice")
         assert his.is_open()
+    read = "SELECT read_seq FROM participants JOIN users ON users.id = user_id WHERE username = 'bob'"
+    assert postgres.execute(read).fetchall() == [(0,)]
 
 
-def test_a_password_that_is_none_signs_nobody_in(alice: Person, postgres: object) -> None:
-    postgres.execute("UPDATE users SET password_hash = '!'")  # type: ignore[attr-defined]
+def test_a_password_that_is_none_signs_nobody_in(alice: Person, postgres: psycopg.Connection) -> None:
+    postgres.execute("UPDATE users SET password_hash = '!'")
 
     assert alice.log_in().status_code == 422
 

@@ -24,7 +24,7 @@ async def show(request: Request, me: SignedIn) -> Response:
 @pages.signed_in
 async def change_password(request: Request, me: SignedIn) -> Response:
     """A new password also ends every other session, and the links to Telegram that were shown."""
-    form = NewPassword(await request.form())
+    form = NewPassword(await pages.form(request))
     if not form.validate():
         return await _page(request, me, form, 422)
     key: Key = (limiter.FAILURES, "password", str(me.id))
@@ -79,13 +79,10 @@ async def end_other_sessions(request: Request, me: SignedIn) -> Response:
 @pages.signed_in
 async def end_session(request: Request, me: SignedIn) -> Response:
     """End one session of the list."""
-    try:
-        session_id = bytes.fromhex(request.path_params["session_id"])
-    except ValueError:
-        raise HTTPException(404) from None
     async with request.state.db.begin() as db:
-        await request.state.endings.end_one(db, me, session_id)
-    log.event("session ended", user=me.username)
+        was_mine = await request.state.endings.end_one(db, me, _id(request))
+    if was_mine:
+        log.event("session ended", user=me.username)
     return pages.see_other("/settings?done=session#sessions")
 
 
@@ -94,7 +91,7 @@ async def invite(request: Request, me: SignedIn) -> Response:
     """Make an invitation. Its link is shown now and never again."""
     if request.state.settings.sign_up != "invite":
         raise HTTPException(404)
-    note = str((await request.form()).get("note", "")).replace("\0", "").strip()
+    note = str((await pages.form(request)).get("note", "")).replace("\0", "").strip()
     async with request.state.db.begin() as db:
         code = await invitations.make(db, me.id, note)
     if code is None:
@@ -106,13 +103,17 @@ async def invite(request: Request, me: SignedIn) -> Response:
 
 @pages.signed_in
 async def withdraw(request: Request, me: SignedIn) -> Response:
+    async with request.state.db.begin() as db:
+        await invitations.withdraw(db, me.id, _id(request))
+    return pages.see_other("/settings#invitations")
+
+
+def _id(request: Request) -> bytes:
+    """The id of a row, as the address has it. Answers 404 if it is none."""
     try:
-        invitation_id = bytes.fromhex(request.path_params["invitation_id"])
+        return bytes.fromhex(request.path_params["id"])
     except ValueError:
         raise HTTPException(404) from None
-    async with request.state.db.begin() as db:
-        await invitations.withdraw(db, me.id, invitation_id)
-    return pages.see_other("/settings#invitations")
 
 
 DONE = {

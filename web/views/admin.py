@@ -16,8 +16,8 @@ from web.views import pages
 async def show(request: Request, me: SignedIn) -> Response:
     """A page of users: those whose name contains `q`, from the first one after `after`."""
     q, after = request.query_params.get("q", ""), request.query_params.get("after", "")
+    await _demand_admin(request, me)
     async with request.state.db() as db:
-        await _demand_admin(request, me)
         found = await administration.listed(db, q, after)
     hints = request.state.proxies.hints
     return pages.render("admin/users.html", me=me, users=found, q=q, more=len(found) == users.PAGE, hints=hints)

@@ -23,7 +23,7 @@ LOOKS_TAKEN = "This name looks like somebody else's. Choose another one."
 
 async def register(request: Request) -> Response:
     code = request.query_params.get("invitation", "")
-    form = Registration(await request.form() if request.method == "POST" else None, data={"invitation": code})
+    form = Registration(await pages.form(request) if request.method == "POST" else None, data={"invitation": code})
     if said := await _closed(request, form.invitation.data or ""):
         return pages.render("accounts/closed.html", 403 if request.method == "POST" else 200, said=said)
     if request.method == "GET":
@@ -81,7 +81,7 @@ async def login(request: Request) -> Response:
         registered = request.query_params.get("registered", "")
         form = Login(data={"username": registered, "next": request.query_params.get("next", "")})
         return pages.render("accounts/login.html", form=form, registered=bool(registered))
-    form = Login(await request.form())
+    form = Login(await pages.form(request))
     if not form.validate():
         return pages.render("accounts/login.html", 422, form=form, registered=False)
     async with request.state.db() as db:
@@ -114,7 +114,7 @@ async def login(request: Request) -> Response:
 
 async def second_step(request: Request) -> Response:
     """The code that follows the password."""
-    form = Code(await request.form())
+    form = Code(await pages.form(request))
     first = Login(data={"username": form.username.data, "next": form.next.data})
     async with request.state.db() as db:
         user = await second_factor.holder(db, request.state.settings, form.ticket.data or "")

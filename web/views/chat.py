@@ -80,13 +80,13 @@ async def _change_block(
         await change(db, conversation, me.id)
     request.state.hub.notify(conversations.PEOPLE_CHANGED, [me.id])
     request.state.list_updates.changed(conversation.id, [me.id])
-    back = str((await request.form()).get("back", ""))
+    back = str((await pages.form(request)).get("back", ""))
     return pages.see_other(pages.local_path(back) if back else f"/chat/{conversation.name(me.id)}")
 
 
 async def post(request: Request) -> Response:
     """The way without JavaScript, and the way of retries, which learn from the answer that the message is kept."""
-    form = await request.form()
+    form = await pages.form(request)
     body, nonce = str(form.get("body", "")), str(form.get("nonce", ""))
     try:
         return await _post(request, body, nonce)

@@ -18,7 +18,7 @@ from web.views import pages
 async def confirm(request: Request, me: SignedIn) -> Response:
     if request.method == "GET":
         return _page(me, PasswordAgain())
-    form = PasswordAgain(await request.form())
+    form = PasswordAgain(await pages.form(request))
     if not form.validate():
         return _page(me, form, 422)
     if status := await refuses(request, me, form.password):

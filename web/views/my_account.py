@@ -8,15 +8,14 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from web import log
-from web.accounts import limiter, sessions, users
+from web.accounts import sessions
 from web.accounts.forms import PasswordAgain
-from web.accounts.limiter import Key
 from web.accounts.sessions import SignedIn
 from web.chat import blocks
 from web.data.models import Message, Participant, User
 from web.data.postgres import Database
 from web.site import Request, delete_user
-from web.views import pages
+from web.views import confirmation, pages
 
 PAGE = 1000
 """Messages read at once for the file."""
@@ -79,18 +78,11 @@ async def delete(request: Request, me: SignedIn) -> Response:
     """Asks for the password, and deletes the account."""
     if request.method == "GET":
         return _page(me, PasswordAgain())
-    form = PasswordAgain(await request.form())
+    form = PasswordAgain(await pages.form(request))
     if not form.validate():
         return _page(me, form, 422)
-    key: Key = (limiter.FAILURES, "password", str(me.id))
-    if wait := await request.state.limiter.wait(key):
-        form.password.errors = [pages.too_many(wait)]
-        return _page(me, form, 429)
-    async with request.state.db() as db:
-        user = await db.get_one(User, me.id)
-    if not await users.verify_password(form.password.data, user.password_hash):
-        form.password.errors = ["That is not your password."]
-        return _page(me, form, 422)
+    if status := await confirmation.refuses(request, me, form.password):
+        return _page(me, form, status)
     await delete_user(request.state, me.id)
     log.event("account deleted", user=me.username)
     answer = pages.see_other("/login")

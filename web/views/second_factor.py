@@ -25,7 +25,7 @@ async def show(request: Request, me: SignedIn) -> Response:
 @pages.signed_in
 async def begin(request: Request, me: SignedIn) -> Response:
     """After the password, show a secret for the app."""
-    form = PasswordAgain(await request.form())
+    form = PasswordAgain(await pages.form(request))
     status = 0 if form.validate() else 422
     if status := status or await confirmation.refuses(request, me, form.password):
         return await _page(request, me, form, status)
@@ -36,7 +36,7 @@ async def begin(request: Request, me: SignedIn) -> Response:
 @pages.signed_in
 async def turn_on(request: Request, me: SignedIn) -> Response:
     """After the first code, show the recovery codes."""
-    form = FirstCode(await request.form())
+    form = FirstCode(await pages.form(request))
     secret = second_factor.offered(request.state.settings, me, form.offer.data or "")
     if secret is None:
         return pages.see_other(HERE)
@@ -54,7 +54,7 @@ async def turn_on(request: Request, me: SignedIn) -> Response:
 
 @pages.signed_in
 async def turn_off(request: Request, me: SignedIn) -> Response:
-    form = PasswordAndCode(await request.form())
+    form = PasswordAndCode(await pages.form(request))
     status = 0 if form.validate() else 422
     if status := status or await confirmation.refuses(request, me, form.password):
         return await _page(request, me, form, status)

@@ -114,7 +114,7 @@ async def refuse(request: Request, me: SignedIn) -> Response:
 @pages.signed_in
 async def notify(request: Request, me: SignedIn) -> Response:
     """Whether to be notified while logged in too, once no tab has been live for two minutes."""
-    form = await request.form()
+    form = await pages.form(request)
     async with request.state.db.begin() as db:
         chosen = update(User).where(User.id == me.id).values(notify_when_away="when_away" in form)
         await db.execute(chosen)
