@@ -10,9 +10,10 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 
 import click
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,10 +21,10 @@ from web import settings, site
 from web.accounts import administration, deletion, invitations, names, users
 from web.data import postgres, store
 from web.data.models import Conversation, Message, Notification, Session, User
+from web.server.rights import TOP
 from web.settings import BadSetting, Settings
 from web.site import Site
 
-TOP = Path(__file__).parent.parent
 WORDS = 4
 """Random parts of a password that this command makes."""
 
@@ -225,7 +226,7 @@ async def _problems(chosen: Settings) -> list[str]:
     try:
         async with postgres.connect(chosen) as engine, engine.connect() as connection:
             at = await connection.scalar(text("SELECT version_num FROM alembic_version"))
-            newest = max(path.name[:4] for path in (TOP / "migrations" / "versions").glob("0*.py"))
+            newest = ScriptDirectory.from_config(Config(TOP / "alembic.ini")).get_current_head()
             if at != newest:
                 found.append(f"The tables are at migration {at}, the code at {newest}: run `alembic upgrade head`.")
     except Exception as error:
