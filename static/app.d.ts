@@ -1,4 +1,4 @@
-// Types for app.js: what it keeps, what the templates hold, and the parts of htmx and hx-ws that it uses.
+// Types for the scripts here: what they keep, what the templates hold, and the parts of htmx and hx-ws that they use.
 
 interface Unsent {
   to: string;
@@ -8,22 +8,34 @@ interface Unsent {
   at: number;
 }
 
+/** A pane that was open before, and how far each of its parts was scrolled. */
+interface Kept {
+  pane: HTMLElement;
+  tops: number[];
+}
+
 interface Selected extends HTMLElementTagNameMap {
   "#body": HTMLTextAreaElement;
   "#composer": HTMLFormElement;
   "#composer [name=to]": HTMLInputElement;
   "#cursor": HTMLInputElement;
   "#first": HTMLInputElement;
+  "#last": HTMLInputElement;
+  "#total": HTMLInputElement;
   "#pending-message": HTMLTemplateElement;
+  "template#older": HTMLTemplateElement;
+  "template#newer": HTMLTemplateElement;
   "#view [name=visible]": HTMLInputElement;
   "#read [name=version]": HTMLInputElement;
+  "#read [name=seq]": HTMLInputElement;
+  "[name=version], [name=seq]": HTMLInputElement;
   "#view, #read": HTMLFormElement;
 }
 
 type Maybe = Element | null | undefined;
 type Nonces = Set<string | undefined>;
 type Connection = { socket: WebSocket };
-type Reported = "#view [name=visible]" | "#read [name=version]";
+type Reported = "#view [name=visible]" | "#read [name=version]" | "#read [name=seq]";
 type Found<S> = S extends keyof Selected ? Selected[S] : HTMLElement;
 type Find = <S extends string>(selector: S, within?: ParentNode) => Found<S> | null;
 type FindAll = <S extends string>(selector: S, within?: ParentNode) => Found<S>[];
@@ -39,6 +51,7 @@ interface HtmxEvents {
     ctx: { sourceElement?: Element };
     tasks: { fragment: DocumentFragment; target: Element | string }[];
   }>;
+  "htmx:after:swap": CustomEvent<{ ctx: { sourceElement?: Element } }>;
   "htmx:ws:after:connection": CustomEvent<{ connection: Connection }>;
   "htmx:ws:before:message:outgoing": CustomEvent<{ message: { values: Record<string, string> } }>;
   "htmx:ws:close": CustomEvent<{ code: number | null }>;
@@ -48,6 +61,13 @@ interface DocumentEventMap extends HtmxEvents {}
 interface HTMLElementEventMap extends HtmxEvents {}
 
 declare const htmx: {
-  swap(context: { text: string; sourceElement: Element; target: Element; swap: string }): Promise<void>;
+  process(element: Element): void;
+  swap(context: {
+    text: string;
+    sourceElement: Element;
+    target: Element;
+    swap: string;
+    select?: string;
+  }): Promise<void>;
   trigger(on: Element, event: string): boolean;
 };

@@ -1,17 +1,15 @@
-// What htmx cannot express in attributes: the outbox, local times, what was read, and the count in the title.
+// What htmx cannot express in attributes: the outbox, what arrives, and local times. The files beside this one: panes.js
+// opens other pages, log.js is the window onto a chat's history, keys.js is for the keyboard.
 /** @type {Find} */ const $ = (selector, within = document) => within.querySelector(selector);
 /** @type {FindAll} */ const $$ = (selector, within = document) => Array.from(within.querySelectorAll(selector));
-const { body, title } = document;
+const { body } = document;
 const { me } = body.dataset;
-const composer = $("#composer");
-const text = $("#body");
-const to = $("#composer [name=to]")?.value;
-const log = $(".chat > .scroll");
+const to = () => $("#composer [name=to]")?.value;
 
 // The outbox: messages that are not acknowledged yet. All pages of a user share it, and it survives reloads.
 const key = `knock-outbox-${me}`;
 const outbox = () => /** @type {Unsent[]} */ (JSON.parse(localStorage.getItem(key) || "[]"));
-const isHere = (/** @type {Unsent} */ item) => item.to === to;
+const isHere = (/** @type {Unsent} */ item) => item.to === to();
 const isOverdue = (/** @type {Unsent} */ item) => Date.now() - item.at > 5000;
 /** @type {Nonces} */ const refusedElsewhere = new Set(); // their authors learn why when they open that chat
 
@@ -31,9 +29,10 @@ function pendingMessage(/** @type {Unsent} */ item) {
 
 function refuse(/** @type {string | undefined} */ nonce) {
   const item = outbox().find((item) => item.nonce === nonce);
+  const text = $("#body");
   if (!item || !isHere(item) || !text) return refusedElsewhere.add(nonce);
   forget(new Set([nonce]));
-  text.value = [item.body, text.value].filter(Boolean).join("\n");
+  keepDraft([item.body, text.value].filter(Boolean).join("\n"));
   if (!$("#refusals")?.textContent) $("#refusals")?.append("Knock cannot take this message; it may be too long.");
 }
 
@@ -61,53 +60,69 @@ async function retry() {
   setTimeout(retry, 1000);
 }
 
-composer?.addEventListener("htmx:ws:before:message:outgoing", ({ detail: { message } }) => {
-  const { values } = message;
+document.addEventListener("htmx:ws:before:message:outgoing", (event) => {
+  const { values } = event.detail.message;
+  const text = $("#body");
+  // The throttle can hold the last "typing" back until the message is already sent.
+  if (values.action === "typing" && !text?.value) event.preventDefault();
+  if (values.action !== "send" || !text) return;
   values.nonce = crypto.getRandomValues(new Uint32Array(4)).join("-"); // randomUUID is missing on plain http
   keep([...outbox(), { to: values.to, body: values.body, nonce: values.nonce, at: Date.now() }]);
-  if (text) text.value = "";
-  text?.focus();
+  keepDraft("");
+  text.focus();
   $("#refusals")?.replaceChildren();
-  log?.scrollTo(0, 0);
+  toEnd();
+  unmark(); // an answer says that all of it was seen
 });
-text?.addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+// On a touch screen Enter breaks the line, since there is no other way to.
+const isTouch = matchMedia("(pointer: coarse)");
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing || isTouch.matches) return;
+  if (event.target !== $("#body") || !event.target) return;
   event.preventDefault();
-  if (text.value.trim()) composer?.requestSubmit();
+  if ($("#body")?.value.trim()) $("#composer")?.requestSubmit();
 });
-// The throttle can hold the last "typing" back until the message is already sent.
-$("#typing")?.addEventListener("htmx:ws:before:message:outgoing", (event) => text?.value || event.preventDefault());
 
 // What arrived and is not settled yet.
 let arrived = /** @type {Element[]} */ ([]);
-let acknowledged = new Set($$("[data-mine]").map((message) => message.dataset.nonce));
+let acknowledged = /** @type {Nonces} */ (new Set());
 const ahead = new Set(/** @type {number[]} */ ([])); // versions that arrived before a lower one
-const unloaded = new Map(/** @type {[string, Element][]} */ ([])); // changes of messages that are not loaded yet
+const unloaded = new Map(/** @type {[string, Element][]} */ ([])); // what arrived while older or newer ones are loading
 const version = (/** @type {Maybe} */ it) => Number(it?.dataset.version);
-const unreadIn = (/** @type {Maybe} */ it) => Number(it?.querySelector(".unread")?.firstChild?.textContent ?? 0);
-let unread = $$("#chats > li").reduce((sum, entry) => sum + unreadIn(entry), 0);
+const seq = (/** @type {Maybe} */ it) => Number(it?.dataset.seq);
 
 document.addEventListener("htmx:before:swap", ({ detail: { ctx, tasks } }) => {
-  const isOlder = Boolean(ctx.sourceElement?.closest(".history .more"));
-  if (log) log.ariaLive = isOlder ? "off" : "polite"; // older messages are no news
+  const more = ctx.sourceElement?.closest(".history .more");
+  const log = $(".chat > .scroll");
+  if (log) log.ariaLive = more ? "off" : "polite"; // what one scrolls to is no news
+  hold();
+  const isEnd = more && tasks.some(({ fragment }) => $("#last", fragment)?.value === "");
   for (const { fragment, target } of tasks) {
     for (const mine of $$(`[data-author="${me}"]`, fragment)) acknowledged.add(mine.dataset.nonce);
-    if (typeof target === "string" && !$(target)) continue; // this page does not show it
+    if ($("#pane", fragment) || (typeof target === "string" && !$(target))) continue; // this page does not show it
     for (const entry of $$("[data-order]", fragment)) admit(entry);
-    for (const message of $$("[data-seq]", fragment)) receive(message, isOlder);
+    for (const message of $$("[data-seq]", fragment)) receive(message, Boolean(more));
+    const late = Array.from(unloaded.values()).filter((it) => isEnd && seq(it) > Number($("#last")?.value));
+    if ($("[data-seq]", fragment)) fragment.append(...late);
   }
+  if (more?.matches(".newer")) for (const it of unloaded.values()) if (seq(it) > seq(rows()[0])) unloaded.delete(it.id);
 });
 
-function receive(/** @type {Element} */ message, /** @type {boolean} */ isOlder) {
-  if (message.dataset.author === to) $(".typing")?.replaceChildren();
+function receive(/** @type {Element} */ message, /** @type {boolean} */ isLoaded) {
+  if (message.dataset.author === to()) $(".typing")?.replaceChildren();
   ahead.add(version(message));
-  const changed = unloaded.get(message.id) ?? message;
-  const newest = version(changed) > version(message) ? changed : message;
-  message.replaceWith(newest);
-  const isBefore = Number(newest.dataset.seq) < Number($("#first")?.value); // with a gap between it and the page's first
-  if (isOlder || !isBefore || document.getElementById(newest.id)) return admit(newest);
-  newest.remove();
-  unloaded.set(newest.id, newest);
+  if (isLoaded) {
+    const changed = unloaded.get(message.id);
+    unloaded.delete(message.id);
+    if (changed && version(changed) > version(message)) message.replaceWith(changed);
+    return admit(changed?.parentNode ? changed : message);
+  }
+  const isBefore = seq(message) < Number($("#first")?.value); // with a gap between it and the page's first
+  const isAfter = seq(message) > Number($("#last")?.value || Infinity);
+  arrive(message);
+  if (!(isBefore || isAfter) || document.getElementById(message.id)) return admit(message);
+  message.remove();
+  if (isBefore || $(".newer .htmx-request")) unloaded.set(message.id, message);
 }
 
 /** Makes an element ready for the page, unless the page holds a newer version. */
@@ -115,10 +130,11 @@ function admit(/** @type {Element} */ it) {
   const held = document.getElementById(it.id);
   if (held && version(held) > version(it)) return it.remove();
   it.toggleAttribute("data-mine", it.dataset.author === me);
-  $(`a[href="/chat/${to}"]`, it)?.setAttribute("aria-current", "page");
+  if (held?.dataset.new) it.dataset.new = held.dataset.new; // the line above it
+  $(`a[href="/chat/${to()}"]`, it)?.setAttribute("aria-current", "page");
   localTimes(it);
   arrived.push(it);
-  unread += unreadIn(it) - unreadIn(held);
+  if (!held && it.dataset.order && $(".list .more")) further -= Math.max(0, unreadIn(it) - 1); // it comes from there
   // hx-upsert replaces in place, so an entry that moves up is taken away first.
   if (!held || held.dataset.order === it.dataset.order) return;
   if (held.contains(document.activeElement)) queueMicrotask(() => $("a", it)?.focus());
@@ -153,12 +169,13 @@ function nameDays() {
   }
 }
 
-/** Tells the server something by a hidden form, if that is news. */
+/** Tells the server something by a hidden form, if that is news; returns whether it did. */
 function report(/** @type {Reported} */ field, /** @type {number | boolean} */ value) {
   const input = $(field);
-  if (!input?.form || body.dataset.socket !== "open" || input.value === String(value)) return;
+  if (!input?.form || body.dataset.socket !== "open" || input.value === String(value)) return false;
+  for (const other of $$("[name=version], [name=seq]", input.form)) other.value = "";
   input.value = String(value);
-  htmx.trigger(input.form, "knock:report");
+  return htmx.trigger(input.form, "knock:report");
 }
 
 function settle() {
@@ -170,18 +187,59 @@ function settle() {
   const cursor = $("#cursor"); // follows while nothing is missing, so that the next catch-up asks for little
   for (const it of ahead) if (it <= Number(cursor?.value)) ahead.delete(it);
   while (cursor && ahead.delete(Number(cursor.value) + 1)) cursor.value = String(Number(cursor.value) + 1);
-  const shown = Math.max(Number(cursor?.value), version($(".messages")?.lastElementChild) || 0);
-  if (cursor && log && !document.hidden && log.scrollTop > -80) report("#read [name=version]", shown);
+  follow(Math.max(Number(cursor?.value), version($(".messages")?.lastElementChild) || 0));
   report("#view [name=visible]", !document.hidden);
-  const count = unread - (document.hidden ? 0 : unreadIn($("#chats [aria-current]")));
+  syncDraft();
+  const shown = $$("#chats li").reduce((sum, entry) => sum + unreadIn(entry), 0);
+  const total = $("#total"); // there are chats beyond those of the list
+  if (total?.value) further = Number(total.value) - shown;
+  if (total) total.value = "";
+  const unread = shown + further;
+  const { title = "", end } = $("#pane")?.dataset ?? {};
+  const count = unread - (end === undefined ? 0 : unreadIn($("#chats [aria-current]")));
   document.title = count ? `(${count}) ${title}` : title;
 }
+let further = 0;
+const unreadIn = (/** @type {Maybe} */ it) => Number(it?.querySelector(".unread")?.firstChild?.textContent ?? 0);
 
-for (const it of ["htmx:after:swap", "scrollend", "visibilitychange"]) document.addEventListener(it, settle, true);
+/** Makes the page what its pane needs, which is new or was shown before. */
+function opened(isNew = true) {
+  const pane = $("#pane");
+  if (!pane) return;
+  ahead.clear();
+  unloaded.clear();
+  today = ""; // names all days
+  acknowledged = new Set($$("[data-mine]", pane).map((message) => message.dataset.nonce));
+  for (const it of $$("#chats [aria-current]")) it.removeAttribute("aria-current");
+  const current = $(`#chats a[href="/chat/${to()}"]`);
+  current?.setAttribute("aria-current", "page");
+  current?.scrollIntoView({ block: "nearest" });
+  for (const it of $$(".bar nav a")) it.ariaCurrent = it.dataset.page === pane.dataset.page ? "page" : null;
+  localTimes(pane);
+  keep(outbox());
+  openDraft(isNew);
+  openLog();
+  settle();
+  catchUp();
+  if (!isTouch.matches) $("#body")?.focus();
+}
+function catchUp() {
+  const it = $("#catch-up");
+  if (it && body.dataset.socket === "open") htmx.trigger(it, "knock:catch-up");
+}
+
+document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
+  release(ctx.sourceElement?.id === "catch-up");
+  settle();
+});
+for (const it of ["scrollend", "visibilitychange"]) document.addEventListener(it, settle, true);
 body.addEventListener("htmx:ws:after:connection", ({ detail }) => {
   connection = detail.connection;
   body.dataset.socket = "open";
   for (const form of $$("#view, #read")) form.reset();
+  saved = "";
+  delete $(".chat > .scroll")?.dataset.read; // what was said may not have arrived
+  catchUp();
   settle();
 });
 body.addEventListener("htmx:ws:close", ({ detail: { code } }) => {
@@ -189,7 +247,7 @@ body.addEventListener("htmx:ws:close", ({ detail: { code } }) => {
   body.dataset.code = String(code);
 });
 // Then the composer is a form like any other.
-composer?.addEventListener("submit", (it) => body.dataset.socket === "ended" && it.stopImmediatePropagation(), true);
+document.addEventListener("submit", (it) => body.dataset.socket === "ended" && it.stopImmediatePropagation(), true);
 // After a logout the page says so, and does not take people away from what they are writing.
 document.addEventListener("htmx:before:response", (event) => {
   if (event.detail.ctx.response.status === 401) event.preventDefault();
@@ -197,9 +255,10 @@ document.addEventListener("htmx:before:response", (event) => {
 // hx-ws would close a socket that is still opening, which browsers report as an error; it ends with its page anyway.
 addEventListener("pagehide", (event) => event.stopImmediatePropagation());
 addEventListener("pageshow", (event) => event.persisted && location.reload());
-localTimes(document);
-keep(outbox());
-settle();
-retry();
-$("#chats [aria-current]")?.scrollIntoView({ block: "nearest" });
-if (matchMedia("(pointer: fine)").matches) text?.focus();
+document.addEventListener("DOMContentLoaded", () => {
+  // biome-ignore lint/suspicious/noDocumentCookie: the server has to know with the first page, and so before any request.
+  document.cookie = "scripts=1; path=/; samesite=lax; max-age=31536000";
+  localTimes(document);
+  opened();
+  retry();
+});

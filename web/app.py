@@ -34,7 +34,7 @@ routes = [
     Route("/logout", auth.log_out, methods=["POST"]),
     Route("/users", users.index),
     Route("/chat/{username}", chat.chat),
-    Route("/chat/{username}/messages", chat.older_or_changed),
+    Route("/chat/{username}/messages", chat.messages),
     Route("/chat/{username}/messages", chat.post, methods=["POST"]),
     Route("/chat/{username}/block", chat.block, methods=["POST"]),
     Route("/chat/{username}/unblock", chat.unblock, methods=["POST"]),

@@ -43,7 +43,7 @@ def test_a_part_of_the_name_finds_it(alice: Person, bob: Person, charlie: Person
     assert page.status == 200
     assert names(page) == found
     assert page.one("input[name=q]")["value"] == q.strip()
-    assert bool(found) != bool(page.html.select(".empty"))
+    assert bool(found) != bool(page.html.select("#people .empty"))
 
 
 def test_many_come_in_pages(alice: Person, postgres: psycopg.Connection) -> None:

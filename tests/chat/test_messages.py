@@ -144,7 +144,7 @@ def test_everybody_writing_at_once_gets_a_seq_without_gaps_or_doubles(
 
 
 def fill(postgres: psycopg.Connection, count: int) -> None:
-    """Add messages to a new chat of the only two users."""
+    """Add messages to a new chat of the only two users, which both have read."""
     postgres.execute("INSERT INTO conversations (low_user_id, high_user_id) SELECT min(id), max(id) FROM users")
     postgres.execute("INSERT INTO participants SELECT conversations.id, users.id FROM conversations, users")
     postgres.execute(
@@ -153,7 +153,7 @@ def fill(postgres: psycopg.Connection, count: int) -> None:
         [count],
     )
     postgres.execute("UPDATE conversations SET last_seq = %s, version = %s", [count, count])
-    postgres.execute("UPDATE participants SET active_at = now()")
+    postgres.execute("UPDATE participants SET active_at = now(), read_seq = %s", [count])
 
 
 def test_older_messages_are_a_link_away(alice: Person, bob: Person, postgres: psycopg.Connection) -> None:

@@ -113,7 +113,13 @@ class State(NamedTuple):
     """Where a conversation stands for one participant."""
 
     version: int
-    unread: int
+    last_seq: int
+    read_seq: int
+    draft: str
+
+    @property
+    def unread(self) -> int:
+        return max(0, self.last_seq - self.read_seq)
 
 
 class ReadUpTo(NamedTuple):
@@ -123,7 +129,7 @@ class ReadUpTo(NamedTuple):
 _ME, _CONVERSATION, _VERSION = (bindparam(name, type_=BigInteger) for name in ("me", "conversation_id", "version"))
 STATE = Question(
     State,
-    select(conversations.version, (conversations.last_seq - Participant.read_seq).label("unread"))
+    select(conversations.version, conversations.last_seq, Participant.read_seq, Participant.draft)
     .join(Participant, Participant.conversation_id == conversations.id)
     .where(conversations.id == _CONVERSATION, Participant.user_id == _ME),
 )
@@ -138,17 +144,21 @@ _SHOWN = (
     )
     .scalar_subquery()
 )
-READ = Question(
-    ReadUpTo,
-    update(Participant)
-    .where(
-        Participant.conversation_id == _CONVERSATION,
-        Participant.user_id == _ME,
-        Participant.read_seq < _SHOWN,
+_LAST = select(conversations.last_seq).where(conversations.id == _CONVERSATION).scalar_subquery()
+
+
+def _read_up_to(seq: ColumnElement[int]) -> Question[ReadUpTo]:
+    return Question(
+        ReadUpTo,
+        update(Participant)
+        .where(Participant.conversation_id == _CONVERSATION, Participant.user_id == _ME, Participant.read_seq < seq)
+        .values(read_seq=seq)
+        .returning(Participant.read_seq),
     )
-    .values(read_seq=_SHOWN)
-    .returning(Participant.read_seq),
-)
+
+
+READ = _read_up_to(_SHOWN.expression)
+READ_SEQ = _read_up_to(func.least(bindparam("seq", type_=BigInteger), _LAST))
 
 
 def _blocks(user: ColumnElement[int], blocked: ColumnElement[int]) -> ColumnElement[bool]:
@@ -256,9 +266,14 @@ class Conversations:
 async def state(reader: Reader, me: int, conversation_id: int) -> State:
     """Where the conversation stands for its participant `me`."""
     found = await reader.fetch(STATE, me=me, conversation_id=conversation_id)
-    return found[0] if found else State(version=0, unread=0)  # nobody has written yet
+    return found[0] if found else State(0, 0, 0, "")  # nobody has written yet
 
 
-async def mark_read(reader: Reader, me: int, conversation_id: int, version: int) -> bool:
+async def mark_read(reader: Reader, me: int, conversation_id: int, version: int, /) -> bool:
     """Mark as read everything that a page at `version` shows. Returns whether that changed anything."""
     return bool(await reader.fetch(READ, me=me, conversation_id=conversation_id, version=version))
+
+
+async def mark_read_to(reader: Reader, me: int, conversation_id: int, seq: int, /) -> bool:
+    """Mark as read the messages up to `seq`; later ones are not in view yet. Returns whether that changed anything."""
+    return bool(await reader.fetch(READ_SEQ, me=me, conversation_id=conversation_id, seq=seq))

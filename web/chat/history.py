@@ -27,10 +27,12 @@ class Head(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Messages of a conversation, rendered, oldest first, and the `seq` from which on a reader has them then."""
+    """Messages of a conversation, rendered, oldest first, and from which `seq` up to which a reader has them then."""
 
     html: Markup
     first_seq: int
+    last_seq: int | None
+    """None: up to the newest one, and whatever comes after it."""
 
 
 class Changes(NamedTuple):
@@ -57,6 +59,7 @@ _MESSAGES = select(
 ).where(models.Message.conversation_id == _CONVERSATION)
 _VISIBLE = _MESSAGES.where(~models.Message.held | (models.Message.author_id == _ME))
 BEFORE = Question(Message, _VISIBLE.where(models.Message.seq < _SEQ).order_by(models.Message.seq.desc()).limit(LENGTH))
+SINCE = Question(Message, _VISIBLE.where(models.Message.seq > _SEQ).order_by(models.Message.seq).limit(LENGTH + 1))
 _CHANGED = (
     _VISIBLE.where(models.Message.version > _VERSION, models.Message.seq >= _FIRST)
     .order_by(models.Message.version)
@@ -134,15 +137,29 @@ async def newest(reader: Reader, conversation: Conversation, me: int, latest: La
     """The latest messages as user `me` may see them."""
     html = fragments.seen_by(me, latest.html)
     if html is None:
-        return await before(reader, conversation, me, latest.last_seq + 1)
-    return Page(html, latest.first_seq)
+        return (await before(reader, conversation, me, latest.last_seq + 1))._replace(last_seq=None)
+    return Page(html, latest.first_seq, None)
 
 
 async def before(reader: Reader, conversation: Conversation, me: int, seq: int) -> Page:
     """The messages before `seq` that user `me` may see, at most a page of them."""
     rows = await reader.fetch(BEFORE, conversation_id=conversation.id, me=me, seq=seq)
     html = fragments.fitting(fragments.message(conversation, message) for message in rows)
-    return Page(Markup("\n").join(html[::-1]), rows[len(html) - 1].seq if rows else 1)
+    return Page(Markup("\n").join(html[::-1]), rows[len(html) - 1].seq if rows else 1, seq - 1)
+
+
+async def since(reader: Reader, conversation: Conversation, me: int, seq: int) -> Page:
+    """The messages after `seq` that user `me` may see, at most a page of them."""
+    rows = await reader.fetch(SINCE, conversation_id=conversation.id, me=me, seq=seq)
+    html = fragments.fitting(fragments.message(conversation, message) for message in rows[:LENGTH])
+    is_end = len(html) == len(rows)
+    return Page(Markup("\n").join(html), seq + 1, None if is_end else rows[len(html) - 1].seq)
+
+
+async def around(reader: Reader, conversation: Conversation, me: int, seq: int, newest_seq: int) -> Page:
+    """A page of messages with `seq` in its middle; `newest_seq` is the conversation's last one."""
+    page = await before(reader, conversation, me, min(seq + LENGTH // 2, newest_seq + 1))
+    return page._replace(last_seq=None) if page.last_seq == newest_seq else page
 
 
 async def after(reader: Reader, conversation: Conversation, me: int, version: int, first_seq: int = 1) -> Changes:

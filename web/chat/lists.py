@@ -44,6 +44,8 @@ class Entry(NamedTuple):
     version: int
     last_seq: int
     read_seq: int
+    draft: str
+    draft_edition: int
 
     @property
     def mine(self) -> bool:
@@ -56,8 +58,8 @@ class Entry(NamedTuple):
 
     @property
     def edition(self) -> int:
-        """Rises with every change and every reading, so of two entries for a chat the later one is known."""
-        return self.version + self.read_seq
+        """Rises with every change, reading and draft, so of two entries for a chat the later one is known."""
+        return self.version + self.read_seq + self.draft_edition
 
     @property
     def order(self) -> int:
@@ -99,6 +101,8 @@ def _entries(participant: type[Participant]) -> Select[*tuple[Any, ...]]:
             Conversation.version,
             Conversation.last_seq,
             participant.read_seq,
+            participant.draft,
+            participant.draft_edition,
         )
         .join(Conversation, Conversation.id == participant.conversation_id)
         .join(Message, (Message.conversation_id == Conversation.id) & (Message.seq == last_shown))
@@ -131,6 +135,19 @@ OF_SESSION = Question(
     .order_by(_MINE.c.active_at.desc(), _MINE.c.conversation_id.desc()),
 )
 
+
+class Total(NamedTuple):
+    unread: int
+
+
+UNREAD = Question(
+    Total,
+    select(func.coalesce(func.sum(Conversation.last_seq - Participant.read_seq), 0).label("unread"))
+    .select_from(Participant)
+    .join(Conversation, Conversation.id == Participant.conversation_id)
+    .where(Participant.user_id == _ME, Participant.active_at.is_not(None)),
+)
+
 _BIGINTS = ARRAY(BigInteger)
 _WANTED = (
     func.unnest(bindparam("conversations", type_=_BIGINTS), bindparam("users", type_=_BIGINTS))
@@ -152,6 +169,12 @@ async def listed(reader: Reader, me: int, after: str = "") -> list[Entry]:
         moment = EPOCH + timedelta(microseconds=int(place[1]))
         return await reader.fetch(FURTHER, me=me, active_at=moment, conversation_id=int(place[2]))
     return await reader.fetch(NEWEST, me=me)
+
+
+async def unread(reader: Reader, me: int) -> int:
+    """How many messages user `me` has not read, in all chats."""
+    [total] = await reader.fetch(UNREAD, me=me)
+    return int(total.unread)
 
 
 async def of_session(reader: Reader, session_id: bytes | None) -> tuple[SignedIn, list[Entry]] | None:

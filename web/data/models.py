@@ -165,6 +165,10 @@ class Participant(Base):
     """When the newest message came; None if there is none yet."""
     shown_seq: Mapped[int | None] = mapped_column(BigInteger)
     """The last message that the user may see, if those after it are held; None if it is the conversation's last one."""
+    draft: Mapped[str] = mapped_column(Text, server_default="")
+    """What they have typed and not sent."""
+    draft_edition: Mapped[int] = mapped_column(server_default=text("0"))
+    """Rises with every change of the draft."""
 
 
 class Message(Base):

@@ -138,10 +138,11 @@ async def _page(
         blocked = await blocks.listed(db, me.id)
         by_invitation = request.state.settings.sign_up == "invite"
         invited = await invitations.listed(db, me.id) if by_invitation else None
-    return pages.render(
+    return await pages.show(
+        request,
+        me,
         "accounts/settings.html",
         status,
-        me=me,
         user=user,
         form=form,
         sessions=mine,

@@ -20,7 +20,8 @@ async def show(request: Request, me: SignedIn) -> Response:
     async with request.state.db() as db:
         found = await administration.listed(db, q, after)
     hints = request.state.proxies.hints
-    return pages.render("admin/users.html", me=me, users=found, q=q, more=len(found) == users.PAGE, hints=hints)
+    more = len(found) == users.PAGE
+    return await pages.show(request, me, "admin/users.html", users=found, q=q, more=more, hints=hints)
 
 
 @pages.signed_in

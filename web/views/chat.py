@@ -9,54 +9,65 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 
 from web.accounts.sessions import SignedIn
-from web.chat import blocks, conversations, fragments, history, lists
+from web.chat import blocks, conversations, drafts, fragments, history, lists
 from web.chat.conversations import Conversation
 from web.chat.history import Page
 from web.chat.lists import Entry
 from web.chat.refusals import Cause, Refused, too_fast
 from web.data import postgres
-from web.site import Request, Site
+from web.site import Request
 from web.views import pages
 
 log = logging.getLogger(__name__)
+
+SCRIPTS = "scripts"
+"""The cookie of browsers that run the page's scripts."""
+FIRST_UNREAD = 40
+"""With more unread messages than that, a chat opens around the first one: the newest page would not show it."""
 
 
 @pages.signed_in_with_chats
 async def index(request: Request, me: SignedIn, entries: list[Entry]) -> Response:
     """The list; `after` (the place of an entry) asks for the page after it."""
+    if pages.is_pane(request):
+        return await pages.show(request, me, "chat/chats.html")
     after = request.query_params.get("after", "")
     if after:
         entries = await lists.listed(request.state.reader, me.id, after)
     if pages.is_htmx(request):
-        return pages.render("chat/_entries.html", entries=entries, first=not after)
-    return pages.render("chat/chats.html", me=me, entries=entries)
+        total = await pages.total(request, me, entries)
+        return pages.render("chat/_entries.html", entries=entries, first=not after, total=total)
+    return await pages.show(request, me, "chat/chats.html", entries=entries)
 
 
 @pages.signed_in_with_chats
 async def chat(request: Request, me: SignedIn, entries: list[Entry]) -> Response:
+    """The chat; `around` (a seq) opens it at a message, `end` at the newest one however many are unread."""
     conversation = await pages.conversation_of(request, me)
-    return await _window(request, me, conversation, entries)
+    return await _window(request, me, conversation, entries, around=pages.number(request, "around"))
 
 
 @pages.signed_in
-async def older_or_changed(request: Request, me: SignedIn) -> Response:
-    """`before=SEQ`: older messages, also as a page of their own. `after=VERSION`: what has changed since.
+async def messages(request: Request, me: SignedIn) -> Response:
+    """`before=SEQ`: older messages. `since=SEQ`: newer ones. `after=VERSION`: what has changed since.
 
     With `after`, `first=SEQ` says from which message on the page shows the conversation.
     """
     conversation = await pages.conversation_of(request, me)
-    after = pages.number(request, "after")
-    before = pages.number(request, "before")
+    after, before, since = (pages.number(request, name) for name in ("after", "before", "since"))
     reader, name = request.state.reader, conversation.name(me.id)
+    shown = {"conversation": conversation, "name": name}
     if after is not None:
         changes = await history.after(reader, conversation, me.id, after, pages.number(request, "first") or 1)
-        return pages.render("chat/_changes.html", conversation=conversation, name=name, changes=changes)
-    if before is None:
-        return pages.see_other(f"/chat/{name}")
-    older = await history.before(reader, conversation, me.id, before)
-    if pages.is_htmx(request):
-        return pages.render("chat/_older.html", conversation=conversation, name=name, older=older)
-    return await _window(request, me, conversation, await lists.listed(reader, me.id), older=older)
+        return pages.render("chat/_changes.html", changes=changes, **shown)
+    if not pages.is_htmx(request):
+        if before is None:
+            return pages.see_other(f"/chat/{name}" + (f"?around={since}" if since else ""))
+        page = await history.before(reader, conversation, me.id, before)
+        return await _window(request, me, conversation, await lists.listed(reader, me.id), page=page)
+    if before is not None:
+        return pages.render("chat/_older.html", page=await history.before(reader, conversation, me.id, before), **shown)
+    return pages.render("chat/_newer.html", page=await history.since(reader, conversation, me.id, since or 0), **shown)
 
 
 @pages.signed_in
@@ -117,6 +128,7 @@ async def _post(request: Request, body: str, nonce: str) -> Response:
         return await _window(request, me, conversation, entries, draft=body, nonce=nonce, said=str(refused), status=422)
     if pages.is_htmx(request):
         return HTMLResponse(posted.swap)
+    await drafts.save(request.state.reader, me.id, posted.conversation.id, "", body)
     return pages.see_other(f"/chat/{posted.conversation.name(me.id)}")
 
 
@@ -138,43 +150,48 @@ async def _window(
     conversation: Conversation,
     entries: list[Entry],
     *,
-    older: Page | None = None,
-    draft: str = "",
+    around: int | None = None,
+    page: Page | None = None,
+    draft: str | None = None,
     nonce: str = "",
     said: str = "",
     status: int = 200,
 ) -> HTMLResponse:
-    """The chat, with what could not be sent still in its composer; `older` is shown instead of the latest messages."""
+    """The chat, with what could not be sent still in its composer.
+
+    It shows `page`, else the messages around a seq, else those around the first unread one, else the newest ones.
+    """
+    site = request.state
     here = next((entry for entry in entries if entry.conversation_id == conversation.id), None)
-    version = 0
-    if older is None:
-        version, shown = await _read(request.state, me, conversation, here)
-        entries = [entry._replace(read_seq=entry.last_seq) if entry is here else entry for entry in entries]
-    else:
-        shown = older
-    return pages.render(
+    state = here or await conversations.state(site.reader, me.id, conversation.id)
+    version = state.version
+    end = "end" in request.query_params
+    at = state.read_seq + 1 if around is None and state.unread > FIRST_UNREAD and not end else around
+    if page is None and at is not None:
+        page = await history.around(site.reader, conversation, me.id, at, state.last_seq)
+    if page is None:
+        latest = await site.latests.of(conversation, version)
+        version, page = latest.version, await history.newest(site.reader, conversation, me.id, latest)
+        # A page with scripts says itself how far its reader got.
+        if SCRIPTS not in request.cookies and (state.unread or version > state.version):
+            await conversations.mark_read(site.reader, me.id, conversation.id, version)
+            site.list_updates.changed(conversation.id, [me.id])
+            entries = [entry._replace(read_seq=entry.last_seq) if entry is here else entry for entry in entries]
+    return await pages.show(
+        request,
+        me,
         "chat/chat.html",
         status,
-        me=me,
         conversation=conversation,
         name=conversation.name(me.id),
         version=version,
-        first_seq=shown.first_seq,
-        html=fragments.with_mine(shown.html, me.username),
-        is_older=older is not None,
+        state=state,
+        page=page,
+        around=around,
+        html=fragments.with_mine(page.html, me.username),
         is_blocker=conversation.is_blocker(me.id),
         entries=entries,
-        draft=draft,
+        draft=state.draft if draft is None else draft,
         nonce=nonce or token_urlsafe(16),
         said=said,
     )
-
-
-async def _read(site: Site, me: SignedIn, conversation: Conversation, here: Entry | None) -> tuple[int, Page]:
-    """The latest messages, which count as read from now on, and their version. `here` is the chat's entry, if known."""
-    state = here or await conversations.state(site.reader, me.id, conversation.id)
-    latest = await site.latests.of(conversation, state.version)
-    if state.unread or latest.version > state.version:
-        await conversations.mark_read(site.reader, me.id, conversation.id, latest.version)
-        site.list_updates.changed(conversation.id, [me.id])
-    return latest.version, await history.newest(site.reader, conversation, me.id, latest)

@@ -17,12 +17,12 @@ from web.views import pages
 @pages.signed_in
 async def confirm(request: Request, me: SignedIn) -> Response:
     if request.method == "GET":
-        return _page(me, PasswordAgain())
+        return await _page(request, me, PasswordAgain())
     form = PasswordAgain(await pages.form(request))
     if not form.validate():
-        return _page(me, form, 422)
+        return await _page(request, me, form, 422)
     if status := await refuses(request, me, form.password):
-        return _page(me, form, status)
+        return await _page(request, me, form, status)
     async with request.state.db.begin() as db:
         await confirmation.renew(db, me)
     return pages.see_other("/settings#telegram")
@@ -43,5 +43,5 @@ async def refuses(request: Request, me: SignedIn, field: Any) -> int:
     return 0
 
 
-def _page(me: SignedIn, form: PasswordAgain, status: int = 200) -> Response:
-    return pages.render("accounts/confirm.html", status, me=me, form=form)
+async def _page(request: Request, me: SignedIn, form: PasswordAgain, status: int = 200) -> Response:
+    return await pages.show(request, me, "accounts/confirm.html", status, form=form)

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from web.accounts.sessions import SignedIn
-from web.chat import conversations, fragments
+from web.chat import conversations, drafts, fragments
 from web.chat.conversations import Conversation
 from web.chat.refusals import Refused, too_fast
 from web.chat.writer import Posted
@@ -80,7 +80,7 @@ async def _act(site: Site, socket: Socket, frame: Frame, *, in_time: bool) -> No
         await _send(site, socket, frame, in_time=in_time)
     elif not in_time:
         return  # the page says how far it has read with the next message
-    elif action not in ("view", "typing", "read"):
+    elif action not in ("view", "typing", "read", "draft"):
         socket.push(fragments.refusal("", UNREADABLE, retry=False))
     elif action == "view":
         await site.hub.looked(socket, viewing=frame.get("visible") == "true")
@@ -91,8 +91,10 @@ async def _act(site: Site, socket: Socket, frame: Frame, *, in_time: bool) -> No
                 return  # there is nothing to read, and strangers are not told of typing
             if action == "typing":
                 _type(site, socket.me, conversation)
+            elif action == "draft":
+                await _draft(site, socket.me, conversation, frame)
             else:
-                await _read(site, socket.me, conversation, frame.get("version", ""))
+                await _read(site, socket.me, conversation, frame)
 
 
 async def _send(site: Site, socket: Socket, frame: Frame, *, in_time: bool) -> None:
@@ -125,7 +127,15 @@ def _type(site: Site, me: SignedIn, conversation: Conversation) -> None:
     site.hub.publish(others, fragments.typing(conversation, me.id))
 
 
-async def _read(site: Site, me: SignedIn, conversation: Conversation, version: str) -> None:
-    seen = pages.bigint(version)
-    if seen is not None and await conversations.mark_read(site.reader, me.id, conversation.id, seen):
-        site.list_updates.changed(conversation.id, [me.id])
+async def _draft(site: Site, me: SignedIn, conversation: Conversation, frame: Frame) -> None:
+    """`base` is the draft that the page knew. If it is another one by now, the entry tells the page which."""
+    await drafts.save(site.reader, me.id, conversation.id, frame.get("body", ""), frame.get("base", ""))
+    site.list_updates.changed(conversation.id, [me.id])
+
+
+async def _read(site: Site, me: SignedIn, conversation: Conversation, frame: Frame) -> None:
+    """`version` is that of a page that shows the newest messages, `seq` the last one in view on any other page."""
+    for name, mark in (("version", conversations.mark_read), ("seq", conversations.mark_read_to)):
+        seen = pages.bigint(frame.get(name, ""))
+        if seen is not None and await mark(site.reader, me.id, conversation.id, seen):
+            site.list_updates.changed(conversation.id, [me.id])

@@ -77,12 +77,12 @@ async def _messages(database: Database, me: int, conversation_id: int, after: in
 async def delete(request: Request, me: SignedIn) -> Response:
     """Asks for the password, and deletes the account."""
     if request.method == "GET":
-        return _page(me, PasswordAgain())
+        return await _page(request, me, PasswordAgain())
     form = PasswordAgain(await pages.form(request))
     if not form.validate():
-        return _page(me, form, 422)
+        return await _page(request, me, form, 422)
     if status := await confirmation.refuses(request, me, form.password):
-        return _page(me, form, status)
+        return await _page(request, me, form, status)
     await delete_user(request.state, me.id)
     log.event("account deleted", user=me.username)
     answer = pages.see_other("/login")
@@ -90,8 +90,8 @@ async def delete(request: Request, me: SignedIn) -> Response:
     return answer
 
 
-def _page(me: SignedIn, form: PasswordAgain, status: int = 200) -> Response:
-    return pages.render("accounts/delete.html", status, me=me, form=form)
+async def _page(request: Request, me: SignedIn, form: PasswordAgain, status: int = 200) -> Response:
+    return await pages.show(request, me, "accounts/delete.html", status, form=form)
 
 
 routes = [

@@ -33,6 +33,8 @@ TRY_AGAIN_SOON = "Knock cannot reach its database at the moment. Nothing is lost
 BUSY = "Many people are logging in at this moment. Try again in a few seconds."
 WRONG_CODE = "This code is not right, or was used already. Take the one that your app shows now."
 RETRY_AFTER = "3"
+PANE = "section#pane"
+"""What a request is for that swaps the pane beside the chat list, in htmx's words."""
 MAX_BIGINT = 2**63 - 1
 FIELDS = 100
 """That a form has at most."""
@@ -42,6 +44,36 @@ LONG = 8 * 1024
 
 def render(template: str, status_code: int = 200, /, **context: object) -> HTMLResponse:
     return HTMLResponse(templates.page(template, **context), status_code)
+
+
+def is_pane(request: Request) -> bool:
+    """Whether a page of ours asks, which has the chat list already and puts another pane beside it."""
+    return request.headers.get("hx-target") == PANE
+
+
+async def total(request: Request, me: SignedIn, entries: list[Entry]) -> int | None:
+    """How many messages are unread in all chats; None if these are all of them, so that the page can tell itself."""
+    return await lists.unread(request.state.reader, me.id) if len(entries) == lists.PAGE else None
+
+
+async def show(
+    request: Request,
+    me: SignedIn,
+    template: str,
+    status_code: int = 200,
+    /,
+    *,
+    entries: list[Entry] | None = None,
+    **context: object,
+) -> HTMLResponse:
+    """A page of a signed-in user: with the chat list, or only its pane. `entries` spares asking for the list."""
+    layout = "pane.html"
+    if not is_pane(request):
+        layout = "signed_in.html"
+        reader = request.state.reader
+        entries = await lists.listed(reader, me.id) if entries is None else entries
+        context |= {"entries": entries, "total": await total(request, me, entries)}
+    return render(template, status_code, me=me, layout=layout, **context)
 
 
 def qr(address: str) -> Markup:

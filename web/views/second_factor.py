@@ -30,7 +30,7 @@ async def begin(request: Request, me: SignedIn) -> Response:
     if status := status or await confirmation.refuses(request, me, form.password):
         return await _page(request, me, form, status)
     offer = second_factor.offer(request.state.settings, me, second_factor.new_secret())
-    return _offer(request, me, FirstCode(data={"offer": offer}))
+    return await _offer(request, me, FirstCode(data={"offer": offer}))
 
 
 @pages.signed_in
@@ -41,15 +41,15 @@ async def turn_on(request: Request, me: SignedIn) -> Response:
     if secret is None:
         return pages.see_other(HERE)
     if not form.validate():
-        return _offer(request, me, form, 422)
+        return await _offer(request, me, form, 422)
     try:
         async with request.state.db.begin() as db:
             codes = await second_factor.turn_on(db, me, secret, form.code.data)
     except WrongCode:
         form.code.errors = [pages.WRONG_CODE]
-        return _offer(request, me, form, 422)
+        return await _offer(request, me, form, 422)
     log.event("second factor on", user=me.username)
-    return pages.render("accounts/recovery_codes.html", me=me, codes=codes)
+    return await pages.show(request, me, "accounts/recovery_codes.html", codes=codes)
 
 
 @pages.signed_in
@@ -80,14 +80,14 @@ async def _page(request: Request, me: SignedIn, form: Form | None = None, status
         left = await second_factor.left(db, me.id)
     kind = PasswordAndCode if is_on else PasswordAgain
     shown = form if isinstance(form, kind) else kind()
-    return pages.render("accounts/second_factor.html", status, me=me, is_on=is_on, left=left, form=shown)
+    return await pages.show(request, me, "accounts/second_factor.html", status, is_on=is_on, left=left, form=shown)
 
 
-def _offer(request: Request, me: SignedIn, form: FirstCode, status: int = 200) -> Response:
+async def _offer(request: Request, me: SignedIn, form: FirstCode, status: int = 200) -> Response:
     secret = second_factor.offered(request.state.settings, me, form.offer.data) or ""
     qr = pages.qr(second_factor.address(secret, me.username))
     groups = " ".join(secret[at : at + 4] for at in range(0, len(secret), 4))
-    return pages.render("accounts/offer.html", status, me=me, form=form, qr=qr, secret=groups)
+    return await pages.show(request, me, "accounts/offer.html", status, form=form, qr=qr, secret=groups)
 
 
 routes = [

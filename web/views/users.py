@@ -15,5 +15,7 @@ async def index(request: Request, me: SignedIn) -> Response:
     after = request.query_params.get("after", "")[:64]
     async with request.state.db() as db:
         people = await users.listed(db, q, after)
-    template = "accounts/_people.html" if pages.is_htmx(request) else "accounts/users.html"
-    return pages.render(template, me=me, q=q, people=people, full=len(people) == users.PAGE)
+    full = len(people) == users.PAGE
+    if pages.is_htmx(request) and not pages.is_pane(request):
+        return pages.render("accounts/_people.html", me=me, q=q, people=people, full=full)
+    return await pages.show(request, me, "accounts/users.html", q=q, people=people, full=full)

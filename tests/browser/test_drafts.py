@@ -1,0 +1,64 @@
+"""Drafts: kept for each chat, over reloads and devices, and never in place of what somebody types."""
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Windows
+from tests.browser.test_chat import connected
+from tests.site import Person
+
+
+def test_a_draft_is_kept_over_reloads_and_shown_in_the_list(window: Windows, alice: Person, bob: Person) -> None:
+    bob.post("alice", "hello")
+    page = window(alice).open("/chat/bob")
+    connected(page)
+    page.get_by_label("Message to").fill("not yet\nsent")
+    page.reload()  # before the server has it
+    expect(page.get_by_label("Message to")).to_have_value("not yet\nsent")
+    expect(page.locator("#chats .preview")).to_have_text("Draft: not yet\nsent")
+
+    page.get_by_label("Message to").press("Enter")
+    expect(page.locator(".message[data-seq]").last).to_contain_text("not yet")
+    expect(page.locator("#chats .preview")).to_have_text("You: not yet\nsent")
+    page.reload()
+    expect(page.get_by_label("Message to")).to_have_value("")
+
+
+def test_a_draft_of_another_device_comes_into_an_empty_field_only(window: Windows, alice: Person, bob: Person) -> None:
+    bob.post("alice", "hello")
+    laptop, phone = window(alice).open("/chat/bob"), window(alice).open("/chat/bob")
+    for page in (laptop, phone):
+        connected(page)
+    phone.evaluate("document.activeElement.blur()")
+
+    laptop.get_by_label("Message to").fill("from the laptop")
+    expect(phone.get_by_label("Message to")).to_have_value("from the laptop")
+
+    # Whoever types keeps what they typed, and so does the other one.
+    phone.get_by_label("Message to").fill("from the phone")
+    expect(phone.locator("#chats .preview")).to_have_text("Draft: from the phone")
+    expect(laptop.locator("#chats .preview")).to_have_text("Draft: from the phone")
+    expect(laptop.get_by_label("Message to")).to_have_value("from the laptop")
+    laptop.get_by_label("Message to").press("End")
+    laptop.get_by_label("Message to").press_sequentially("!")
+    laptop.wait_for_timeout(1500)
+    expect(phone.get_by_label("Message to")).to_have_value("from the phone")
+
+    laptop.reload()
+    expect(laptop.get_by_label("Message to")).to_have_value("from the phone\nfrom the laptop!")
+
+
+def test_without_a_connection_a_draft_is_kept_and_sent_to_the_server_later(
+    window: Windows, alice: Person, bob: Person
+) -> None:
+    bob.post("alice", "hello")
+    hers = window(alice)
+    hers.excused = ["WebSocket", "htmx", "ERR_INTERNET", "fetch"]
+    page = hers.open("/chat/bob")
+    connected(page)
+    hers.context.set_offline(True)
+    page.evaluate("document.body._htmx.ws.connection.socket.dispatchEvent(new CloseEvent('close', {code: 1006}))")
+    page.get_by_label("Message to").fill("offline")
+    page.wait_for_timeout(1200)
+    hers.context.set_offline(False)
+
+    expect(page.locator("#chats .preview")).to_have_text("Draft: offline")
