@@ -27,7 +27,7 @@ from redis.retry import Retry
 from web import log, loops, settings
 from web.data import postgres, store
 from web.notifications import sweep
-from web.server import CannotStart, cluster
+from web.server import CannotStart, cluster, heartbeat
 from web.settings import BadSetting
 from web.telegram import bot_name
 
@@ -103,7 +103,7 @@ class _Parts(Middleware):
     def before_worker_boot(self, *_: object) -> None:
         try:
             async_to_sync(self._open)()
-        except BadSetting as error:
+        except (BadSetting, CannotStart) as error:
             raise SystemExit(f"knock: {error}") from None
 
     def after_worker_shutdown(self, *_: object) -> None:
@@ -114,6 +114,7 @@ class _Parts(Middleware):
 
         chosen = settings.load()
         log.configure(chosen)
+        self._stack.enter_context(heartbeat.serving(chosen))
         engine = await self._stack.enter_async_context(postgres.connect(chosen))
         redis = (await self._stack.enter_async_context(store.connect(chosen.redis_url))).client
         sessions = postgres.database(engine)

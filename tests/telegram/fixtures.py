@@ -141,6 +141,7 @@ def programs(environ: dict[str, str]) -> Iterator[Knock]:
             "TELEGRAM_API_URL": telegram.url,
             "SITE_URL": SITE_URL,
             "WEB_PROCESSES": "1",
+            "METRICS_PORT": str(sites.free_port()),
         }
         site = stack.enter_context(sites.running(environ, **more))
         environ = {**environ, **more}
