@@ -34,7 +34,8 @@ PASSWORD = "knock knock knock"
 METRICS_TOKEN = "the-token-of-the-metrics"
 TABLES = (
     "users, sessions, conversations, participants, messages, notifications,"
-    " telegram_codes, telegram_requests, telegram_refusals, telegram_cursors, recovery_codes, invitations, blocks"
+    " telegram_codes, telegram_requests, telegram_refusals, telegram_cursors, recovery_codes, invitations, blocks,"
+    " former_names"
 )
 PATIENCE = 10.0
 """Seconds to wait for what must come."""
