@@ -13,8 +13,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests import leaks
 from tests import site as sites
-from tests.site import PASSWORD, TOP, Person, Site
+from tests.site import METRICS_TOKEN, PASSWORD, TOP, Person, Site
+from tests.telegram.bot_api import TOKEN as TELEGRAM_TOKEN
 from tests.telegram.fixtures import WORKER
 from web import log, settings
 
@@ -133,6 +135,16 @@ def test_the_worker_and_the_migrations_log_json_too(environ: dict[str, str], tmp
         finally:
             connection.execute("DROP DATABASE migrations")
     assert "Running upgrade" in str(lines(file)[0]["message"])
+
+
+def test_a_leak_is_found_wherever_a_test_runs(alice: Person, bob: Person) -> None:
+    alice.post("bob", MARK)
+    (cookie, *_) = alice.cookies.values()
+    for secret in (PASSWORD, "$argon2id$v=19", TELEGRAM_TOKEN, alice.site.environ["SECRET_KEY"], METRICS_TOKEN):
+        assert len(leaks.found(f"a line\nand one with {secret} in it\n")) == 1
+    for secret in (cookie, MARK):
+        assert leaks.found(f"a line\nand one with {secret} in it\n") == [f"{secret!r} in: and one with {secret} in it"]
+    assert leaks.found("POST /chat/bob/messages by alice from 127.0.0.1") == []
 
 
 def test_sqlalchemy_shows_no_parameters(environ: dict[str, str], clean: None, caplog: pytest.LogCaptureFixture) -> None:
