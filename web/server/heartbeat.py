@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from hmac import compare_digest
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from threading import Thread
+from typing import ClassVar
 
-from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+from prometheus_client import Gauge, MetricsHandler
 
 from web.server import CannotStart
 from web.settings import Settings
@@ -50,7 +51,7 @@ def serving(settings: Settings, offset: int = 0) -> Iterator[None]:
         server = ThreadingHTTPServer((settings.host, port), _Handler)
     except OSError as error:
         raise CannotStart(f"cannot serve metrics on {settings.host} port {port}: {error.strerror}.") from None
-    server.settings = settings  # type: ignore[attr-defined]
+    _Handler.token = settings.metrics_token
     _show_silence()
     Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -60,28 +61,20 @@ def serving(settings: Settings, offset: int = 0) -> Iterator[None]:
         server.server_close()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(MetricsHandler):
     timeout = 5
+    token: ClassVar[str | None] = None
 
-    def do_GET(self) -> None:
-        settings: Settings = self.server.settings  # type: ignore[attr-defined]
+    def do_GET(self) -> None:  # noqa: N802
         given = self.headers.get("Authorization", "").encode()
         if self.path == "/readyz":
-            silence = _silence()
-            self._answer(200 if silence < SILENT else 503, f"{silence:.0f} seconds ago\n".encode())
-        elif self.path != "/metrics" or settings.metrics_token is None:
-            self._answer(404)
-        elif compare_digest(given, f"Bearer {settings.metrics_token}".encode()):
-            self._answer(200, generate_latest(), CONTENT_TYPE_LATEST)
+            status = 200 if _silence() < SILENT else 503
+        elif self.path != "/metrics" or self.token is None:
+            status = 404
+        elif not compare_digest(given, f"Bearer {self.token}".encode()):
+            status = 401
         else:
-            self._answer(401)
-
-    def _answer(self, status: int, body: bytes = b"", content_type: str = "text/plain") -> None:
+            super().do_GET()
+            return
         self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """An entry for every check would hide those that matter."""
