@@ -9,7 +9,7 @@ from sqlalchemy import Connection, create_engine, func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-from web import settings
+from web import log, settings
 from web.data import models
 from web.settings import Settings
 
@@ -59,9 +59,12 @@ def _migrate_once(connection: Connection) -> None:
     context.run_migrations()
 
 
-logging.basicConfig(level=logging.WARNING, format="%(message)s")
-log = logging.getLogger("alembic.runtime.migration")
-log.setLevel(logging.INFO)
-log.addFilter(lambda record: str(record.msg).startswith("Running"))
-with connect(settings.load()) as connection:
+chosen = settings.load()
+if chosen.log_format == "json":
+    log.configure(chosen)
+logging.basicConfig(level=logging.WARNING, format="%(message)s")  # does nothing once a handler is there
+logger = logging.getLogger("alembic.runtime.migration")
+logger.setLevel(logging.INFO)
+logger.addFilter(lambda record: str(record.msg).startswith("Running"))
+with connect(chosen) as connection:
     migrate(connection)

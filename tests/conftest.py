@@ -3,7 +3,7 @@
 `scripts/test` runs several workers of pytest-xdist. Each is a process with a site and embedded servers of its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +13,7 @@ import pytest
 import redis
 from xdist.scheduler import LoadScopeScheduling
 
+from tests import leaks
 from tests import site as sites
 from tests.site import Person, Site
 from web.server import embedded, rights
@@ -43,6 +44,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Schedulin
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         rights.system_user()  # workers that made it at the same moment would fail
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fails a test if a process of it wrote a secret into its log, which pytest captured."""
+    report = yield
+    if report.when == "teardown":
+        log = "".join(text for name, text in report.sections if name.startswith(("Captured stdout", "Captured stderr")))
+        if report.passed and (leaked := leaks.found(log)):
+            report.outcome = "failed"
+            report.longrepr = "The log holds a secret:\n" + "\n".join(leaked)
+        leaks.forget()
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from bs4 import BeautifulSoup, Tag
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from tests import leaks
 from web import settings
 from web.app import make_app
 from web.server import process
@@ -34,7 +35,8 @@ PASSWORD = "knock knock knock"
 METRICS_TOKEN = "the-token-of-the-metrics"
 TABLES = (
     "users, sessions, conversations, participants, messages, notifications,"
-    " telegram_codes, telegram_requests, telegram_refusals, telegram_cursors, recovery_codes, invitations, blocks"
+    " telegram_codes, telegram_requests, telegram_refusals, telegram_cursors, recovery_codes, invitations, blocks,"
+    " former_names"
 )
 PATIENCE = 10.0
 """Seconds to wait for what must come."""
@@ -175,7 +177,9 @@ class Person:
         return self.http.post("/register", data={"username": self.username, "password": PASSWORD})
 
     def log_in(self, next: str = "") -> httpx.Response:
-        return self.http.post("/login", data={"username": self.username, "password": PASSWORD, "next": next})
+        answer = self.http.post("/login", data={"username": self.username, "password": PASSWORD, "next": next})
+        leaks.cookies.update(self.cookies.values())
+        return answer
 
     def log_out(self) -> httpx.Response:
         return self.http.post("/logout")
@@ -185,6 +189,7 @@ class Person:
         return Page(response)
 
     def post(self, to: str, body: str, nonce: str | None = None) -> httpx.Response:
+        leaks.wrote(body)
         return self.http.post(f"/chat/{to}/messages", data={"body": body, "nonce": nonce or token_hex(8)})
 
     def another_browser(self) -> "Person":
@@ -290,6 +295,7 @@ class Tab:
 
     def write(self, to: str, body: str, nonce: str | None = None) -> str:
         nonce = nonce or token_hex(8)
+        leaks.wrote(body)
         self.send(action="send", to=to, body=body, nonce=nonce)
         return nonce
 

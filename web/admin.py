@@ -9,7 +9,8 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import wraps
+from typing import Concatenate, ParamSpec
 
 import click
 from alembic.config import Config
@@ -25,12 +26,29 @@ from web.server.rights import TOP
 from web.settings import BadSetting, Settings
 from web.site import Site
 
+P = ParamSpec("P")
+
 WORDS = 4
 """Random parts of a password that this command makes."""
 
 
 class Failed(click.ClickException):
     """Ends the command with a sentence and exit code 1."""
+
+
+def on_site(work: Callable[Concatenate[Site, P], Awaitable[None]]) -> Callable[P, None]:
+    """A command that has the parts of a web process."""
+
+    @wraps(work)
+    def command(*args: P.args, **kwargs: P.kwargs) -> None:
+        async def run() -> None:
+            async with site.running(_settings()) as parts:
+                await work(Site(dict(parts)), *args, **kwargs)
+
+        logging.basicConfig(level=logging.ERROR)
+        asyncio.run(run())
+
+    return command
 
 
 @click.group()
@@ -43,98 +61,117 @@ def of_users() -> None:
     """List, make, ban and delete accounts."""
 
 
-@of_users.command("list")
-@click.argument("part", default="")
-def list_users(part: str) -> None:
-    """List the users whose name contains PART."""
-    _run(partial(_list, part=part))
-
-
-@of_users.command()
-@click.argument("username")
-@click.option("--admin", is_flag=True, help="Make them an administrator.")
-def create(username: str, *, admin: bool) -> None:
-    """Make an account, and print its password."""
-    if problem := names.problem(username):
-        raise Failed(problem)
-    _run(partial(_create, username=username, is_admin=admin))
-
-
-@of_users.command("reset-password")
-@click.argument("username")
-def reset_password(username: str) -> None:
-    """Give a user a new password, print it, and end their sessions."""
-    _run(partial(_reset_password, username=username))
-
-
-@of_users.command("second-factor-off")
-@click.argument("username")
-def second_factor_off(username: str) -> None:
-    """Let a user who lost phone and recovery codes log in with the password alone."""
-    off, said = administration.turn_off_second_factor, "can log in with the password alone"
-    _run(partial(_act, username=username, action=off, said=said))
-
-
-@of_users.command()
-@click.argument("username")
-def ban(username: str) -> None:
-    """Let a user log in no more, and end their sessions. Their messages stay."""
-    _run(partial(_act, username=username, action=administration.ban, said="can log in no more"))
-
-
-@of_users.command()
-@click.argument("username")
-def unban(username: str) -> None:
-    """Let a banned user log in again."""
-    _run(partial(_act, username=username, action=administration.unban, said="can log in again"))
-
-
-@of_users.command()
-@click.argument("username")
-def promote(username: str) -> None:
-    """Make a user an administrator."""
-    _run(partial(_set_admin, username=username, is_admin=True))
-
-
-@of_users.command()
-@click.argument("username")
-def demote(username: str) -> None:
-    """Make an administrator a user like others."""
-    _run(partial(_set_admin, username=username, is_admin=False))
-
-
-@of_users.command()
-@click.argument("username")
-@click.confirmation_option(prompt="Their messages stay, under another name; the rest is gone for good. Go on?")
-def delete(username: str) -> None:
-    """Delete an account."""
-    _run(partial(_delete, username=username))
-
-
 @cli.group("sessions")
 def of_sessions() -> None:
     """End logins."""
 
 
-@of_sessions.command()
+@of_users.command("list")
+@click.argument("part", default="")
+@on_site
+async def list_users(it: Site, part: str) -> None:
+    """List the users whose name contains PART."""
+    query = select(User.username, User.is_admin, User.banned_at, User.token, User.created_at).order_by(User.id)
+    query = query.where(User.deleted_at.is_(None), func.strpos(users.folded_name(), users.fold(part)) > 0)
+    async with it.db() as db:
+        for user in await db.execute(query):
+            marks = [word for word, holds in (("administrator", user.is_admin), ("banned", user.banned_at)) if holds]
+            click.echo("\t".join([user.username, f"token {user.token}", f"since {user.created_at:%Y-%m-%d}", *marks]))
+
+
+@of_users.command()
 @click.argument("username")
-def end(username: str) -> None:
-    """End all sessions of a user."""
-    _run(partial(_act, username=username, action=administration.end_sessions, said="is logged in nowhere now"))
+@click.option("--admin", is_flag=True, help="Make them an administrator.")
+@on_site
+async def create(it: Site, username: str, *, admin: bool) -> None:
+    """Make an account, and print its password."""
+    if problem := names.problem(username):
+        raise Failed(problem)
+    password = _new_password()
+    password_hash = await users.hash_password(password)
+    try:
+        async with it.db.begin() as db:
+            user = await users.register(db, username, password_hash)
+            user.is_admin = admin
+    except users.UsernameTaken:
+        raise Failed("Somebody has this name already.") from None
+    except users.UsernameLooksTaken:
+        raise Failed("This name looks like somebody else's.") from None
+    click.echo(f"{username} can log in with the password: {password}")
+
+
+@of_users.command("reset-password")
+@click.argument("username")
+@on_site
+async def reset_password(it: Site, username: str) -> None:
+    """Give a user a new password, print it, and end their sessions."""
+    password = _new_password()
+    password_hash = await users.hash_password(password)
+    async with _user(it, username) as (db, user):
+        user.password_hash = password_hash
+        await it.endings.end_all(db, user.id)
+    click.echo(f"{user.username} can log in with the password: {password}")
+
+
+def _add(group: click.Group, name: str, action: administration.Action, said: str, help: str) -> None:
+    """Add a command that does something to one user, and says it."""
+
+    @group.command(name, help=help)
+    @click.argument("username")
+    @on_site
+    async def command(it: Site, username: str) -> None:
+        async with _user(it, username) as (db, user):
+            await action(db, it.endings, user)
+        click.echo(f"{user.username} {said}.")
+
+
+# fmt: off
+_add(of_users, "second-factor-off", administration.turn_off_second_factor, "can log in with the password alone",
+     "Let a user who lost phone and recovery codes log in with the password alone.")
+_add(of_users, "ban", administration.ban, "can log in no more",
+     "Let a user log in no more, and end their sessions. Their messages stay.")
+_add(of_users, "unban", administration.unban, "can log in again", "Let a banned user log in again.")
+_add(of_users, "promote", administration.promote, "is an administrator", "Make a user an administrator.")
+_add(of_users, "demote", administration.demote, "is no administrator", "Make an administrator a user like others.")
+_add(of_sessions, "end", administration.end_sessions, "is logged in nowhere now", "End all sessions of a user.")
+# fmt: on
+
+
+@of_users.command()
+@click.argument("username")
+@click.confirmation_option(prompt="Their messages stay, under another name; the rest is gone for good. Go on?")
+@on_site
+async def delete(it: Site, username: str) -> None:
+    """Delete an account."""
+    async with _user(it, username) as (_, user):
+        pass
+    await site.delete_user(it, user.id)
+    click.echo(f"The account is deleted; its messages are by {deletion.name(user.id)} now.")
 
 
 @cli.command()
 @click.argument("username")
 @click.option("--note", default="", help="For whom it is.")
-def invite(username: str, note: str) -> None:
+@on_site
+async def invite(it: Site, username: str, note: str) -> None:
     """Make an invitation in the name of USERNAME, and print its link."""
-    _run(partial(_invite, username=username, note=note))
+    async with _user(it, username) as (db, user):
+        code = await invitations.make(db, user.id, note)
+    if code is None:
+        raise Failed(f"{user.username} has {invitations.OPEN} open invitations. Withdraw one first.")
+    click.echo(f"{it.settings.site_url}/register?invitation={code}")
 
 
 @cli.command()
-def stats() -> None:
+@on_site
+async def stats(it: Site) -> None:
     """Print what there is: users, messages, what waits for Telegram."""
-    _run(_stats)
+    async with it.db() as db:
+        for table in (User, Session, Conversation, Message):
+            click.echo(f"{table.__tablename__}\t{await db.scalar(select(func.count()).select_from(table))}")
+        states = select(Notification.state, func.count()).group_by(Notification.state).order_by(Notification.state)
+        for state, count in await db.execute(states):
+            click.echo(f"notifications {state}\t{count}")
 
 
 @cli.command()
@@ -146,79 +183,6 @@ def doctor() -> None:
     if problems:
         raise Failed(f"{len(problems)} of these need you.")
     click.echo("Everything answers.")
-
-
-async def _list(it: Site, *, part: str) -> None:
-    query = select(User.username, User.is_admin, User.banned_at, User.token, User.created_at).order_by(User.id)
-    query = query.where(User.deleted_at.is_(None), func.strpos(users.folded_name(), users.fold(part)) > 0)
-    async with it.db() as db:
-        for user in await db.execute(query):
-            marks = [word for word, holds in (("administrator", user.is_admin), ("banned", user.banned_at)) if holds]
-            click.echo("\t".join([user.username, f"token {user.token}", f"since {user.created_at:%Y-%m-%d}", *marks]))
-
-
-async def _create(it: Site, *, username: str, is_admin: bool) -> None:
-    password = _new_password()
-    password_hash = await users.hash_password(password)
-    try:
-        async with it.db.begin() as db:
-            user = await users.register(db, username, password_hash)
-            user.is_admin = is_admin
-    except users.UsernameTaken:
-        raise Failed("Somebody has this name already.") from None
-    except users.UsernameLooksTaken:
-        raise Failed("This name looks like somebody else's.") from None
-    click.echo(f"{username} can log in with the password: {password}")
-
-
-async def _reset_password(it: Site, *, username: str) -> None:
-    password = _new_password()
-    password_hash = await users.hash_password(password)
-    async with _user(it, username) as (db, user):
-        user.password_hash = password_hash
-        await it.endings.end_all(db, user.id)
-    click.echo(f"{user.username} can log in with the password: {password}")
-
-
-async def _act(it: Site, *, username: str, action: administration.Action, said: str) -> None:
-    async with _user(it, username) as (db, user):
-        await action(db, it.endings, user)
-    click.echo(f"{user.username} {said}.")
-
-
-async def _set_admin(it: Site, *, username: str, is_admin: bool) -> None:
-    async with _user(it, username) as (_, user):
-        user.is_admin = is_admin
-    click.echo(f"{user.username} is {'an' if is_admin else 'no'} administrator.")
-
-
-async def _delete(it: Site, *, username: str) -> None:
-    async with _user(it, username) as (_, user):
-        pass
-    await site.delete_user(it, user.id)
-    click.echo(f"The account is deleted; its messages are by {deletion.name(user.id)} now.")
-
-
-async def _invite(it: Site, *, username: str, note: str) -> None:
-    async with _user(it, username) as (db, user):
-        code = await invitations.make(db, user.id, note)
-    if code is None:
-        raise Failed(f"{user.username} has {invitations.OPEN} open invitations. Withdraw one first.")
-    click.echo(f"{it.settings.site_url}/register?invitation={code}")
-
-
-async def _stats(it: Site) -> None:
-    async with it.db() as db:
-        for name, table in (
-            ("users", User),
-            ("sessions", Session),
-            ("conversations", Conversation),
-            ("messages", Message),
-        ):
-            click.echo(f"{name}\t{await db.scalar(select(func.count()).select_from(table))}")
-        states = select(Notification.state, func.count()).group_by(Notification.state).order_by(Notification.state)
-        for state, count in await db.execute(states):
-            click.echo(f"notifications {state}\t{count}")
 
 
 async def _problems(chosen: Settings) -> list[str]:
@@ -255,15 +219,6 @@ async def _user(it: Site, username: str) -> AsyncIterator[tuple[AsyncSession, Us
         if user is None:
             raise Failed(f"Nobody here is called {username}.")
         yield db, user
-
-
-def _run(work: Callable[[Site], Awaitable[None]]) -> None:
-    async def run() -> None:
-        async with site.running(_settings()) as parts:
-            await work(Site(dict(parts)))
-
-    logging.basicConfig(level=logging.ERROR)
-    asyncio.run(run())
 
 
 def _settings() -> Settings:

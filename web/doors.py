@@ -60,7 +60,7 @@ class Doors:
             return
 
         headers = Headers(scope=scope)
-        self._proxies.look(scope, headers)
+        given_id = self._proxies.look(scope, headers)
         if scope["type"] == "websocket":
             if _is_cross_site(scope, headers) or _has_impossible_address(scope):
                 await send({"type": "websocket.close", "code": 4403})
@@ -69,7 +69,7 @@ class Doors:
                 await self._app(scope, receive, send)
             return
 
-        request_id = new_request_id().encode()
+        request_id = new_request_id(given_id).encode()
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

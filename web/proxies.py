@@ -1,6 +1,7 @@
 """Who a client is, and whether it came by https, when proxies stand between it and this site."""
 
 import logging
+import re
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from starlette.datastructures import Headers
@@ -10,6 +11,7 @@ from web.settings import Settings
 
 log = logging.getLogger(__name__)
 
+REQUEST_ID = re.compile("[A-Za-z0-9-]{8,64}")
 HINTS = 10
 """Kept at most: they come from what requests say."""
 
@@ -35,19 +37,25 @@ class Proxies:
         self.hints: list[str] = []
         """Sentences for the operator: what this process saw that is wrong with the proxies."""
 
-    def look(self, scope: Scope, headers: Headers) -> None:
-        """Put the client's address and scheme into the scope of a request or handshake."""
+    def look(self, scope: Scope, headers: Headers) -> str | None:
+        """Put the client's address and scheme into the scope of a request or handshake.
+
+        Returns the id that a trusted proxy gave the request.
+        """
         address, port = scope.get("client") or ("", 0)
         peer = address_of(address) or ""
         client, is_https = peer, self._settings.is_https
+        request_id = None
         if self._settings.trusts(peer):
             client = self._client(peer, ",".join(headers.getlist("x-forwarded-for")))
             # Of several proxies the first one, which people reached, comes first.
             is_https |= headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower() in ("https", "wss")
+            request_id = headers.get("x-request-id")
         secure, plain = ("https", "http") if scope["type"] == "http" else ("wss", "ws")
         scope["client"] = (client, port)
         scope["scheme"] = secure if is_https else plain
         self._notice(peer, headers, is_https)
+        return request_id if request_id and REQUEST_ID.fullmatch(request_id) else None
 
     def _client(self, peer: str, forwarded: str) -> str:
         """The nearest address that is no trusted proxy's. What is no address, or a stranger says, does not count."""

@@ -59,6 +59,8 @@ class Settings:
     """Who may register: everybody (open), who was invited (invite), nobody (closed)."""
     metrics_token: str | None
     """The bearer token of /metrics; None shows them to nobody."""
+    metrics_port: int | None
+    """Where the worker answers /readyz and /metrics; the bot does at the next port."""
     log_format: str
     trusted_proxies: tuple[Network, ...]
     """Whose X-Forwarded-For and X-Forwarded-Proto count."""
@@ -113,6 +115,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         limits=get("LIMITS", True, _switch, "on or off"),
         sign_up=get("SIGN_UP", "open", _one_of("open", "invite", "closed"), "open, invite or closed"),
         metrics_token=environ.get("METRICS_TOKEN", "").strip() or None,
+        metrics_port=get("METRICS_PORT", None, _whole(1, 65534), "a port, 1 to 65534"),
         trusted_proxies=get("FORWARDED_ALLOW_IPS", (), _networks, "addresses or networks, separated by commas"),
         log_format=get("LOG_FORMAT", "console", _one_of("console", "json"), "console or json"),
     )

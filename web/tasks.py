@@ -1,7 +1,7 @@
 """The worker: Dramatiq hands it the ids of notifications, and its sweep finds those that were lost on the way.
 
-`python -m dramatiq web.tasks --processes 1 --threads 8` runs it. The web processes import this module to enqueue, so
-importing it reads no environment, connects to nothing and does not import aiogram.
+`python -m dramatiq web.tasks --skip-logging --processes 1 --threads 8` runs it. The web processes import this module to
+enqueue, so importing it reads no environment, connects to nothing and does not import aiogram.
 
 The queue only says what to look at first; the outbox decides. So a lost queue costs seconds, a task that runs twice
 finds its row claimed, and neither Dramatiq nor the Redis client retries anything.
@@ -27,7 +27,7 @@ from redis.retry import Retry
 from web import log, loops, settings
 from web.data import postgres, store
 from web.notifications import sweep
-from web.server import CannotStart, cluster
+from web.server import CannotStart, cluster, heartbeat
 from web.settings import BadSetting
 from web.telegram import bot_name
 
@@ -94,16 +94,18 @@ class _Parts(Middleware):
         self._stack = AsyncExitStack()
 
     def after_process_boot(self, *_: object) -> None:
+        chosen = settings.load()
+        log.configure(chosen)
         # Before there is a thread with an event loop, for which the end of the process would wait.
         try:
-            cluster.refuse(settings.load().redis_url)
+            cluster.refuse(chosen.redis_url)
         except CannotStart as error:
             raise SystemExit(f"knock: {error}") from None
 
     def before_worker_boot(self, *_: object) -> None:
         try:
             async_to_sync(self._open)()
-        except BadSetting as error:
+        except (BadSetting, CannotStart) as error:
             raise SystemExit(f"knock: {error}") from None
 
     def after_worker_shutdown(self, *_: object) -> None:
@@ -113,7 +115,7 @@ class _Parts(Middleware):
         from web.notifications import sending
 
         chosen = settings.load()
-        log.configure(chosen)
+        self._stack.enter_context(heartbeat.serving(chosen))
         engine = await self._stack.enter_async_context(postgres.connect(chosen))
         redis = (await self._stack.enter_async_context(store.connect(chosen.redis_url))).client
         sessions = postgres.database(engine)

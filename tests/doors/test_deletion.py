@@ -3,6 +3,7 @@
 import json
 from contextlib import ExitStack
 
+import httpx2 as httpx
 import psycopg
 
 from tests import site as sites
@@ -53,19 +54,26 @@ def test_a_long_chat_is_whole(alice: Person, bob: Person, postgres: psycopg.Conn
     assert [line["text"] for line in lines if "chat" in line] == [f"number {n}" for n in range(1, 2501)]
 
 
-def test_an_account_is_deleted_with_its_password_only(alice: Person, bob: Person, site: Site) -> None:
+def leave(person: Person, password: str = PASSWORD, username: str | None = None) -> httpx.Response:
+    return person.http.post(DELETE, data={"username": username or person.username, "password": password})
+
+
+def test_an_account_is_deleted_with_its_name_and_password_only(alice: Person, bob: Person, site: Site) -> None:
     alice.post("bob", "something to keep")
     for password, said in (
         ("", "Type your password"),
         ("wrong", "not your password"),
         ("x" * 5000, "not your password"),
     ):
-        page = Page(alice.http.post(DELETE, data={"password": password}))
+        page = Page(leave(alice, password))
         assert (page.status, said in page.errors) == (422, True)
-    assert site.client().post(DELETE, data={"password": PASSWORD}).headers["location"].startswith("/login")
+    for username in (" ", "bob", "alice2"):
+        page = Page(leave(alice, username=username))
+        assert (page.status, "That is not your username." in page.errors) == (422, True)
+    assert leave(Person("alice", site)).headers["location"].startswith("/login")
 
     with alice.sockets() as tabs:
-        assert alice.http.post(DELETE, data={"password": PASSWORD}).headers["location"] == "/login"
+        assert leave(alice, username="Alice ").headers["location"] == "/login"
         assert [tab.close_code() for tab in tabs] == [4401, 4401]
 
     assert alice.http.get("/").status_code == 303
@@ -74,6 +82,27 @@ def test_an_account_is_deleted_with_its_password_only(alice: Person, bob: Person
     assert name.startswith("deleted-user-")
     assert bob.page(f"/chat/{name}").bodies == ["something to keep"]
     assert "alice" not in bob.page(f"/chat/{name}").html.get_text()
+
+
+def test_nobody_can_write_to_a_deleted_user(alice: Person, bob: Person, postgres: psycopg.Connection) -> None:
+    alice.post("bob", "hello")
+    assert bob.post("alice", "an answer").status_code == 303
+    leave(alice)
+    ((name),) = bob.page("/").chats
+
+    refused = Page(bob.post(name, "are you there?"))
+    assert (refused.status, "was deleted" in refused.errors) == (422, True)
+    assert "are you there?" in refused.html.get_text()
+    assert "Nobody here has that name" in bob.post("alice", "are you there?").text
+    assert postgres.execute("SELECT count(*) FROM messages").fetchone() == (2,)
+
+
+def test_nobody_takes_the_name_of_a_deleted_user(alice: Person, bob: Person, site: Site) -> None:
+    leave(alice)
+    for name in ("alice", "ALICE", "aIice"):
+        page = Page(Person(name, site).register())
+        assert (page.status, "looks like somebody else's" in page.errors) == (422, True), name
+    assert Person("alicia", site).register().status_code == 303
 
 
 def test_slow_downloads_hold_no_database_connection(

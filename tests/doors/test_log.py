@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import secrets
 import subprocess
 import sys
@@ -12,8 +13,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests import leaks
 from tests import site as sites
-from tests.site import PASSWORD, TOP, Person, Site
+from tests.site import METRICS_TOKEN, PASSWORD, TOP, Person, Site
+from tests.telegram.bot_api import TOKEN as TELEGRAM_TOKEN
+from tests.telegram.fixtures import WORKER
 from web import log, settings
 
 TOKEN = "123456789:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
@@ -107,6 +111,40 @@ def test_a_database_error_shows_no_row(
         assert secret not in said
     if log_format == "json":
         assert [json.loads(line)["levelname"] for line in said.splitlines()] == ["ERROR", "WARNING"]
+
+
+def test_the_worker_and_the_migrations_log_json_too(environ: dict[str, str], tmp_path: Path) -> None:
+    chosen = {**os.environ, **environ, "LOG_FORMAT": "json"}
+    file = tmp_path / "log"
+    with file.open("w") as output:
+        worker = subprocess.Popen([sys.executable, *WORKER], cwd=TOP, env=chosen, stdout=output, stderr=output)
+        try:
+            sites.eventually(lambda: "ready for action" in file.read_text(), patience=60)
+        finally:
+            worker.terminate()
+            worker.wait(20)
+    assert {"web.tasks", "dramatiq.WorkerProcess(0)"} <= {line["name"] for line in lines(file)}
+
+    alembic = (sys.executable, "-m", "alembic")
+    with psycopg.connect(environ["DATABASE_URL"].replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE migrations")
+        try:
+            chosen["DATABASE_URL"] = environ["DATABASE_URL"].replace("/postgres?", "/migrations?")
+            with file.open("w") as output:
+                subprocess.run([*alembic, "upgrade", "head"], cwd=TOP, env=chosen, stderr=output, check=True)
+        finally:
+            connection.execute("DROP DATABASE migrations")
+    assert "Running upgrade" in str(lines(file)[0]["message"])
+
+
+def test_a_leak_is_found_wherever_a_test_runs(alice: Person, bob: Person) -> None:
+    alice.post("bob", MARK)
+    (cookie, *_) = alice.cookies.values()
+    for secret in (PASSWORD, "$argon2id$v=19", TELEGRAM_TOKEN, alice.site.environ["SECRET_KEY"], METRICS_TOKEN):
+        assert len(leaks.found(f"a line\nand one with {secret} in it\n")) == 1
+    for secret in (cookie, MARK):
+        assert leaks.found(f"a line\nand one with {secret} in it\n") == [f"{secret!r} in: and one with {secret} in it"]
+    assert leaks.found("POST /chat/bob/messages by alice from 127.0.0.1") == []
 
 
 def test_sqlalchemy_shows_no_parameters(environ: dict[str, str], clean: None, caplog: pytest.LogCaptureFixture) -> None:

@@ -236,6 +236,36 @@ def test_only_trusted_proxies_name_the_client(environ: dict[str, str], forwarded
 
 
 @pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("4bf92f3577b34da6a3ce929d0e0e4736", True),
+        ("7d5f0b1e-8c1e", True),
+        ("short", False),
+        ("a" * 64, True),
+        ("a" * 65, False),
+        ("abcdefgh\t{}", False),
+        ("abcdefgh1 ERROR", False),
+        ("", False),
+    ],
+)
+def test_a_trusted_proxy_gives_requests_their_ids(site: Site, environ: dict[str, str], given: str, taken: bool) -> None:
+    proxies = Proxies(settings.read({**environ, "FORWARDED_ALLOW_IPS": "127.0.0.1"}))
+    for address, believed in (("127.0.0.1", taken), ("192.0.2.7", False)):
+        scope: Scope = {"type": "http", "client": (address, 1)}
+        assert proxies.look(scope, Headers({"X-Request-ID": given})) == (given if believed else None)
+
+    answer = site.client().get("/livez", headers={"X-Request-ID": given})
+    assert len(answer.headers["x-request-id"]) == 16
+    assert answer.headers["x-request-id"] != given
+
+
+def test_the_proxys_id_of_a_request_is_its_id_in_the_answer(environ: dict[str, str]) -> None:
+    with sites.in_this_process(environ, FORWARDED_ALLOW_IPS="127.0.0.1") as site:
+        answer = site.client().get("/livez", headers={"X-Request-ID": "from-the-proxy"})
+    assert answer.headers["x-request-id"] == "from-the-proxy"
+
+
+@pytest.mark.parametrize(
     ("proto", "scheme"), [("https", "https"), ("https,http", "https"), ("http", "http"), ("", "http")]
 )
 def test_without_site_url_a_trusted_proxy_decides_on_https(environ: dict[str, str], proto: str, scheme: str) -> None:

@@ -212,6 +212,35 @@ def test_a_claim_whose_lease_has_ended_changes_nothing_any_more(scene: Scene) ->
     assert scene.row(notification, "state, due_at, attempts") == now
 
 
+def test_a_row_that_was_cancelled_while_it_was_sent_stays_cancelled(scene: Scene) -> None:
+    (notification,) = scene.write("hello")
+    claim = scene.claimed(notification)
+    scene.postgres.execute("UPDATE notifications SET state = 'cancelled'")
+
+    assert scene.run(lambda db: outbox.mark_sent(db, claim, 1)) == []
+    scene.run(lambda db: outbox.mark_refused(db, claim, BLIP))
+
+    assert scene.row(notification, "state, card_id, problem") == ("cancelled", None, None)
+
+
+def test_of_two_that_are_claimed_at_one_moment_one_is_marked(scene: Scene) -> None:
+    (one,) = scene.write("hello")
+    (other,) = scene.write("hello", conversation=scene.begin(scene.alice, scene.user("dora")))
+
+    async def claim_both() -> Claim | None:
+        async with database(scene.engine).begin() as db:
+            claim = await outbox.claim(db, one, AWAY)
+            await outbox.claim(db, other, AWAY)
+        return claim
+
+    claim = scene.runner.run(claim_both())
+    assert claim is not None
+    assert scene.row(other, "due_at") == claim.lease
+    scene.run(lambda db: outbox.mark_sent(db, claim, 1))
+
+    assert (scene.row(one), scene.row(other)) == ("sent", "sending")
+
+
 def test_while_one_is_sent_the_next_of_its_conversation_waits(scene: Scene) -> None:
     (first,) = scene.write("one")
     claim = scene.claimed(first)
@@ -308,6 +337,34 @@ def test_a_new_card_replaces_those_that_telegram_still_deletes(scene: Scene) -> 
     scene.run(lambda db: outbox.mark_deleted(db, claim, 3))
     left = scene.postgres.execute("SELECT card_id FROM notifications ORDER BY id").fetchall()
     assert left == [(1,), (2,), (None,), (4,), (5,)]
+
+
+def test_an_edit_deletes_no_card_and_a_card_of_two_rows_is_deleted_once(scene: Scene) -> None:
+    (oldest,) = scene.write("one")
+    scene.sent(oldest, card_id=1)
+    scene.later(61)
+    for body in ("two", "three"):
+        (notification,) = scene.write(body)
+        claim = scene.claimed(notification)
+        deleted = scene.run(lambda db, claim=claim: outbox.mark_sent(db, claim, 2))  # type: ignore[misc]
+        assert deleted == ([1] if body == "two" else [])
+        scene.later(3)
+    scene.later(61)
+    (newest,) = scene.write("four")
+    claim = scene.claimed(newest)
+
+    assert sorted(scene.run(lambda db: outbox.mark_sent(db, claim, 3))) == [1, 2]
+
+
+def test_five_older_cards_are_deleted_at_most(scene: Scene) -> None:
+    for card_id in range(1, 8):
+        (notification,) = scene.write("hello")
+        scene.sent(notification, card_id)
+        scene.later(61)
+    (newest,) = scene.write("hello")
+    claim = scene.claimed(newest)
+
+    assert len(scene.run(lambda db: outbox.mark_sent(db, claim, 8))) == 5
 
 
 def test_a_card_in_another_conversation_is_left_alone(scene: Scene) -> None:
@@ -442,10 +499,12 @@ def test_the_sweep_finds_what_is_due_the_longest_waiting_first(scene: Scene) -> 
 
 def test_a_postponed_row_is_due_in_a_moment(scene: Scene) -> None:
     (notification,) = scene.write("hello")
+    (other,) = scene.write("hello", conversation=scene.begin(scene.alice, scene.user("dora")))
 
     scene.run(lambda db: outbox.postpone(db, notification, "busy"))
 
     assert scene.row(notification, "state, problem") == ("pending", "busy")
+    assert scene.row(other, "due_at <= now(), problem") == (True, None)
     assert timedelta(0) < scene.row(notification, "due_at - now()") <= timedelta(seconds=1)
 
 
@@ -463,9 +522,32 @@ def test_what_was_finished_a_month_ago_is_forgotten_but_not_the_last_card(scene:
         [scene.bob, scene.conversation],
     )
 
+    elsewhere = scene.begin(scene.bob, scene.user("dora"))
+    for user, conversation in ((scene.alice, scene.conversation), (scene.bob, elsewhere)):
+        scene.postgres.execute(
+            "INSERT INTO notifications (user_id, conversation_id, first_seq, state, problem, card_id, due_at)"
+            " VALUES (%s, %s, 1, 'sent', 'last card too', 7, now() - interval '31 days')",
+            [user, conversation],
+        )
+
     assert scene.run(lambda db: outbox.forget_old(db, limit=2)) == 2
     assert scene.run(outbox.forget_old) == 1
     assert scene.run(outbox.forget_old) == 0
 
     left = scene.postgres.execute("SELECT problem FROM notifications ORDER BY id").fetchall()
-    assert left == [("being sent",), ("pending",), ("young",), ("last card",)]
+    assert left == [("being sent",), ("pending",), ("young",), ("last card",), *[("last card too",)] * 2]
+
+
+def test_the_age_is_that_of_the_row_which_is_due_first(scene: Scene) -> None:
+    assert scene.run(outbox.age) == 0
+    (first,) = scene.write("hello")
+    (second,) = scene.write("hello", conversation=scene.begin(scene.alice, scene.user("dora")))
+    (done,) = scene.write("hello", conversation=scene.begin(scene.alice, scene.user("erin")))
+    scene.run(lambda db: outbox.cancel(db, done, "why not"))
+    waiting = "UPDATE notifications SET due_at = now() - make_interval(secs => %s) WHERE id = %s"
+    for seconds, notification in ((500, first), (50, second), (5000, done)):
+        scene.postgres.execute(waiting, [seconds, notification])
+
+    assert 500 <= scene.run(outbox.age) < 1000
+    scene.postgres.execute("UPDATE notifications SET due_at = now() + interval '1 hour' WHERE state = 'pending'")
+    assert scene.run(outbox.age) == 0

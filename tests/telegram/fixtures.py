@@ -22,7 +22,7 @@ SITE_URL = "http://knock.example"
 PATIENCE = 90.0
 """Seconds to wait for the worker or the bot, which may be starting: beside three other workers of pytest, for half a
 minute."""
-WORKER = ("-m", "dramatiq", "web.tasks", "--processes", "1", "--threads", "8")
+WORKER = ("-m", "dramatiq", "web.tasks", "--skip-logging", "--processes", "1", "--threads", "8")
 BOT = ("-m", "web.telegram.bot")
 
 
@@ -141,6 +141,7 @@ def programs(environ: dict[str, str]) -> Iterator[Knock]:
             "TELEGRAM_API_URL": telegram.url,
             "SITE_URL": SITE_URL,
             "WEB_PROCESSES": "1",
+            "METRICS_PORT": str(sites.free_port()),
         }
         site = stack.enter_context(sites.running(environ, **more))
         environ = {**environ, **more}

@@ -144,7 +144,7 @@ def test_a_bot_that_is_killed_over_and_over_handles_each_update_once(knock: Knoc
 
 
 def test_of_two_bots_one_listens_and_the_other_takes_over(knock: Knock) -> None:
-    other = Program(BOT, knock.environ)
+    other = Program(BOT, {**knock.environ, "METRICS_PORT": ""})
     write(knock, 514, "hello")
     other.start()
     conflicts = knock.telegram.conflicts

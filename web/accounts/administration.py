@@ -32,6 +32,14 @@ async def end_sessions(db: AsyncSession, endings: Endings, user: User) -> None:
     await endings.end_all(db, user.id)
 
 
+async def promote(_db: AsyncSession, _endings: Endings, user: User) -> None:
+    user.is_admin = True
+
+
+async def demote(_db: AsyncSession, _endings: Endings, user: User) -> None:
+    user.is_admin = False
+
+
 async def turn_off_second_factor(db: AsyncSession, _endings: Endings, user: User) -> None:
     """For somebody who lost the app and the recovery codes."""
     await second_factor.turn_off(db, user.id)

@@ -1,12 +1,15 @@
 """Deleting an account: the messages stay, under a name that says so; everything else of the user goes."""
 
-from sqlalchemy import delete, func, update
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from web.accounts import codes, names
 from web.accounts.sessions import Endings
 from web.data.models import (
     OPEN_STATES,
     Block,
+    FormerName,
     Invitation,
     Notification,
     NotificationState,
@@ -26,9 +29,18 @@ def name(user_id: int) -> str:
     return f"deleted-user-{user_id}"
 
 
+def is_deleted(user_id: int, username: str) -> bool:
+    """Whether the user of this name was deleted."""
+    return username == name(user_id)
+
+
 async def delete_account(db: AsyncSession, endings: Endings, user_id: int) -> None:
     """Delete it. Commit, then notify with PEOPLE_CHANGED and forget the cached lists, which hold the name."""
+    username = await db.scalar(select(User.username).where(User.id == user_id).with_for_update())
+    assert username is not None
     await endings.end_all(db, user_id)
+    former = insert(FormerName).values(id=codes.row_id(names.lookalike(username)))
+    await db.execute(former.on_conflict_do_nothing())
     for table, column in (
         (TelegramCode, TelegramCode.user_id),
         (TelegramRequest, TelegramRequest.user_id),

@@ -49,6 +49,10 @@ class PasswordAgain(Form):
     password = PasswordField("Your password", [InputRequired("Type your password.")], id="password-again")
 
 
+class Deletion(PasswordAgain):
+    username = StringField("Your username", filters=[_without_spaces])
+
+
 class Code(Form):
     """The second step of a login."""
 

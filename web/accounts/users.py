@@ -13,9 +13,9 @@ from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.ext.asyncio import AsyncSession
 from zxcvbn import zxcvbn
 
-from web.accounts import names
+from web.accounts import codes, names
 from web.accounts.names import USERNAME
-from web.data.models import User
+from web.data.models import FormerName, User
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class UsernameTaken(Exception):
 
 
 class UsernameLooksTaken(Exception):
-    """Another user's name looks like this one."""
+    """Another user's name looks like this one, or did until that user left."""
 
 
 class Busy(Exception):
@@ -76,6 +76,8 @@ async def register(db: AsyncSession, username: str, password_hash: str) -> User:
     like = select(User.username).where(User.lookalike == looks)
     for taken in await db.scalars(like):
         raise UsernameTaken if fold(taken) == fold(username) else UsernameLooksTaken
+    if await db.get(FormerName, codes.row_id(looks)):
+        raise UsernameLooksTaken
     is_first = await db.scalar(select(User.id).limit(1)) is None
     user = User(username=username, password_hash=password_hash, is_admin=is_first)
     db.add(user)

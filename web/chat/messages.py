@@ -4,6 +4,7 @@ import asyncio
 import re
 from functools import partial
 
+from web.accounts import deletion
 from web.chat.contacts import Contacts
 from web.chat.conversations import Conversation, Conversations
 from web.chat.refusals import Cause, Refused
@@ -50,6 +51,8 @@ class Messages:
         conversation = await self._conversations.find(me, to)
         if conversation is None:
             raise Refused(Cause.NOBODY, "Nobody here has that name, so there is no chat with them.")
+        if any(deletion.is_deleted(person.id, person.username) for person in conversation.others(me)):
+            raise Refused(Cause.DELETED, "This account was deleted, so nobody would read that.")
         if conversation.is_blocker(me):
             raise Refused(Cause.BLOCKED, f"You blocked {conversation.name(me)}. Unblock them to write.")
         if not conversation.id:

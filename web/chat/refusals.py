@@ -10,6 +10,8 @@ class Cause(StrEnum):
     """The message itself cannot be kept."""
     NOBODY = "nobody"
     """There is nobody to send it to."""
+    DELETED = "deleted"
+    """The recipient's account was deleted."""
     BLOCKED = "blocked"
     """Its author blocks the recipient."""
     CONTACTS = "contacts"

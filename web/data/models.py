@@ -74,6 +74,14 @@ class User(Base):
     """Every ending of the name, so that an indexed prefix match finds any part of it."""
 
 
+class FormerName(Base):
+    """A deleted user's name, which nobody may take after them: the SHA-256 of its lookalike."""
+
+    __tablename__ = "former_names"
+
+    id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+
+
 class Session(Base):
     """A signed-in browser. Its id is the SHA-256 of the secret in the cookie."""
 

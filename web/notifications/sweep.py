@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from web.data.postgres import DATABASE_AWAY, Database
 from web.notifications import outbox
+from web.server import heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ async def forever(db: Database, redis: Redis, enqueue: Callable[[Sequence[int]],
                     if await outbox.forget_old(connection):
                         tidy_at = time.monotonic()  # there may be more
             away = False
+            heartbeat.beat()
         except (*DATABASE_AWAY, RedisError, DramatiqError) as error:
             if not away:
                 log.warning("Nothing can be swept until PostgreSQL and Redis are there: %s", error)
@@ -53,5 +55,6 @@ async def unswept(db: Database, redis: Redis) -> list[int]:
         for row in due:
             # These marks live in the same Redis as the queue, so whatever wipes the queue wipes them too.
             pipe.set(f"swept:{row.id}:{row.due_at.timestamp()}", 1, nx=True, ex=ON_ITS_WAY)
-        marked = await pipe.execute()
+        pipe.ping()  # also when nothing is due, to notice that Redis is away
+        *marked, _ = await pipe.execute()
     return [row.id for row, is_new in zip(due, marked, strict=True) if is_new]

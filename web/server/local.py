@@ -122,7 +122,7 @@ def _serve(chosen: Settings, given_up: list[str]) -> int:
 def _commands(chosen: Settings) -> dict[str, list[str]]:
     commands = {
         "web": ["-m", "web"],
-        "worker": ["-m", "dramatiq", "web.tasks", "--processes", "1", "--threads", "8"],
+        "worker": ["-m", "dramatiq", "web.tasks", "--skip-logging", "--processes", "1", "--threads", "8"],
     }
     if chosen.telegram_bot_token:
         commands["bot"] = ["-m", "web.telegram.bot"]

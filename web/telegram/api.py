@@ -22,6 +22,7 @@ from aiogram.methods.base import TelegramType
 from aiogram.types import Update
 from aiogram.utils.token import TokenValidationError
 from aiohttp import ClientError, ClientTimeout
+from prometheus_client import Counter
 
 from web.settings import BadSetting, Settings
 from web.telegram.errors import TelegramError
@@ -37,6 +38,10 @@ NO_CARD = re.compile("message to (edit|delete) not found|message can't be (edite
 SAME_CARD = re.compile("message is not modified", re.IGNORECASE)
 
 
+CALLS = Counter("knock_telegram_calls", "Calls to Telegram, by method and status, or none", ["method", "status"])
+PAUSES = Counter("knock_telegram_pause_seconds", "Seconds for which Telegram demanded not to be called")
+
+
 class _Session(AiohttpSession):
     """Follows no redirects: a loop of them would end in an error that quotes the address, which holds the token."""
 
@@ -47,13 +52,18 @@ class _Session(AiohttpSession):
         timeout: int | None = None,  # noqa: ASYNC109  # aiogram calls it so
     ) -> TelegramType:
         session = await self.create_session()
-        async with session.post(
-            self.api.api_url(bot.token, method.__api_method__),
-            data=self.build_form_data(bot, method),
-            timeout=ClientTimeout(timeout or self.timeout),
-            allow_redirects=False,
-        ) as answer:
-            content = await answer.text()
+        status = "none"
+        try:
+            async with session.post(
+                self.api.api_url(bot.token, method.__api_method__),
+                data=self.build_form_data(bot, method),
+                timeout=ClientTimeout(timeout or self.timeout),
+                allow_redirects=False,
+            ) as answer:
+                content = await answer.text()
+                status = str(answer.status)
+        finally:
+            CALLS.labels(method.__api_method__, status).inc()
         return cast(TelegramType, self.check_response(bot, method, answer.status, content).result)
 
 
@@ -142,6 +152,7 @@ def _failure(error: Exception, token: str) -> TelegramError:
 
     match error:
         case TelegramRetryAfter():
+            PAUSES.inc(error.retry_after)
             return TelegramError(
                 f"Telegram demands a pause of {error.retry_after} seconds.", retry_after=error.retry_after
             )

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from web import log, settings
 from web.data import postgres
 from web.data.postgres import DATABASE_AWAY, Database
+from web.server import CannotStart, heartbeat
 from web.settings import BadSetting, Settings
 from web.telegram import api, linking, polling, replies
 from web.telegram.answers import Answers
@@ -56,6 +57,7 @@ class Listener:
             try:
                 updates = await self._unless_stopped(api.updates(self._bot, after))
                 pause = PAUSE
+                heartbeat.beat()
             except TelegramError as error:
                 logger.warning("No updates from Telegram: %s", error)
                 await self._unless_stopped(asyncio.sleep(error.retry_after or pause))
@@ -151,8 +153,9 @@ async def main() -> int:
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     try:
-        await run(chosen, stop)
-    except BadSetting as error:
+        with heartbeat.serving(chosen, offset=1):
+            await run(chosen, stop)
+    except (BadSetting, CannotStart) as error:
         print(f"knock: {error}", file=sys.stderr)
         return 2
     return 0

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from web.data.models import TelegramCursor
+from web.server import heartbeat
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ async def turn(engine: AsyncEngine, bot_id: int, stop: asyncio.Event) -> AsyncIt
                 if not waiting:
                     logger.info("Another process polls for this bot; this one waits for its turn")
                 waiting = True
+                heartbeat.beat()
                 await pause(stop, PERIOD)
             yield None
         finally:

@@ -8,8 +8,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from web import log
-from web.accounts import sessions
-from web.accounts.forms import PasswordAgain
+from web.accounts import sessions, users
+from web.accounts.forms import Deletion
 from web.accounts.sessions import SignedIn
 from web.chat import blocks
 from web.data.models import Message, Participant, User
@@ -75,11 +75,15 @@ async def _messages(database: Database, me: int, conversation_id: int, after: in
 
 @pages.signed_in
 async def delete(request: Request, me: SignedIn) -> Response:
-    """Asks for the password, and deletes the account."""
+    """Asks for the username and the password, and deletes the account."""
     if request.method == "GET":
-        return await _page(request, me, PasswordAgain())
-    form = PasswordAgain(await pages.form(request))
-    if not form.validate():
+        return await _page(request, me, Deletion())
+    form = Deletion(await pages.form(request))
+    is_valid = form.validate()
+    if users.fold(form.username.data or "") != users.fold(me.username):
+        form.username.errors = ["That is not your username."]
+        is_valid = False
+    if not is_valid:
         return await _page(request, me, form, 422)
     if status := await confirmation.refuses(request, me, form.password):
         return await _page(request, me, form, status)
@@ -90,7 +94,7 @@ async def delete(request: Request, me: SignedIn) -> Response:
     return answer
 
 
-async def _page(request: Request, me: SignedIn, form: PasswordAgain, status: int = 200) -> Response:
+async def _page(request: Request, me: SignedIn, form: Deletion, status: int = 200) -> Response:
     return await pages.show(request, me, "accounts/delete.html", status, form=form)
 
 
