@@ -57,6 +57,10 @@ async function retry() {
     // One by one, so that they keep their order; after a failure the rest waits for the next turn.
     for (const item of due) if ((await post(item).catch(() => "lost")) === "lost") break;
   }
+  if (today !== new Date().toDateString()) {
+    localTimes(document); // the tab was open overnight
+    settle();
+  }
   setTimeout(retry, 1000);
 }
 
@@ -155,6 +159,12 @@ function localTimes(/** @type {ParentNode} */ within) {
   }
 }
 
+function dayOf(/** @type {string} */ date) {
+  const yesterday = new Date();
+  yesterday.setDate(yesterday.getDate() - 1);
+  if (date === today) return "Today";
+  return date === yesterday.toDateString() ? "Yesterday" : new Date(date).toLocaleString([], { dateStyle: "full" });
+}
 // Each day is named once, above its first message. When "Today" is over, all are named again.
 let today = "";
 function nameDays() {
@@ -165,7 +175,7 @@ function nameDays() {
     const date = it?.dataset.date;
     if (!date) continue;
     if (date === it.previousElementSibling?.dataset.date) delete it.dataset.day;
-    else it.dataset.day = date === today ? "Today" : new Date(date).toLocaleString([], { dateStyle: "full" });
+    else it.dataset.day = dayOf(date);
   }
 }
 
@@ -256,8 +266,6 @@ document.addEventListener("htmx:before:response", (event) => {
 addEventListener("pagehide", (event) => event.stopImmediatePropagation());
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 document.addEventListener("DOMContentLoaded", () => {
-  // biome-ignore lint/suspicious/noDocumentCookie: the server has to know with the first page, and so before any request.
-  document.cookie = "scripts=1; path=/; samesite=lax; max-age=31536000";
   localTimes(document);
   opened();
   retry();

@@ -54,5 +54,12 @@ function openDraft(/** @type {boolean} */ isNew) {
   if (text === base) keepDraft(theirs, theirs);
   else keepDraft(isNews ? [theirs, text].filter(Boolean).join("\n") : text, theirs);
 }
-document.addEventListener("input", ({ target }) => target === $("#body") && keepDraft($("#body")?.value ?? ""));
+document.addEventListener("input", ({ target }) => {
+  const field = $("#body");
+  if (!field || target !== field) return;
+  keepDraft(field.value);
+  $("#refusals [data-nonce]")?.remove(); // it was about what is being changed now
+  const left = 4000 - field.value.length; // BODY_LENGTH in web/chat/messages.py
+  $("#left")?.replaceChildren(left < 400 ? String(left) : "");
+});
 document.addEventListener("focusout", ({ target }) => target === $("#body") && syncDraft(true));

@@ -3,12 +3,11 @@
 import gc
 
 from starlette.applications import Starlette
-from starlette.routing import Mount, Route, WebSocketRoute
-from starlette.staticfiles import StaticFiles
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
-from web import log, settings, site, templates
-from web.doors import Doors
+from web import assets, log, settings, site
+from web.doors import Compressed, Doors
 from web.proxies import Proxies
 from web.settings import Settings
 from web.views import account_settings as settings_views
@@ -53,8 +52,7 @@ routes = [
     Route("/livez", health.livez),
     Route("/readyz", health.readyz),
     Route("/metrics", health.prometheus),
-    Mount("/static/htmx", StaticFiles(directory=templates.HTMX, check_dir=False)),
-    Mount("/static", StaticFiles(directory=templates.STATIC)),
+    Route("/static/{path:path}", assets.serve),
 ]
 
 GARBAGE = (20_000, 50, 100)
@@ -77,4 +75,4 @@ def make_app(chosen: Settings) -> ASGIApp:
         routes=routes, exception_handlers=pages.HANDLERS, lifespan=lambda _app: site.running(chosen, proxies)
     )
     app.router.redirect_slashes = False  # it would lead to wherever the Host header says
-    return Doors(app, chosen, proxies)
+    return Doors(Compressed(app), chosen, proxies)

@@ -6,6 +6,7 @@ Pure ASGI, since a BaseHTTPMiddleware never sees a WebSocket.
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette_compress import CompressMiddleware
 
 from web.log import new_request_id
 from web.proxies import Proxies
@@ -73,7 +74,9 @@ class Doors:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = ((b"cache-control", _cache_control(scope)), (b"x-request-id", request_id))
+                own = [(b"x-request-id", request_id)]
+                if not scope["path"].startswith("/static/"):
+                    own.append((b"cache-control", b"no-store"))
                 message["headers"] = [*message["headers"], *self._headers, *own]
             await send(message)
 
@@ -96,13 +99,6 @@ def _refusal(scope: Scope, headers: Headers) -> Response | None:
     if _has_body(headers) and headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
         return PlainTextResponse(f"A form is sent as {FORM}.", 415)
     return None
-
-
-def _cache_control(scope: Scope) -> bytes:
-    """Pages are private; a file whose URL contains its digest never changes."""
-    if not scope["path"].startswith("/static/"):
-        return b"no-store"
-    return b"public, max-age=31536000, immutable" if scope["query_string"].startswith(b"v=") else b"no-cache"
 
 
 def _is_cross_site(scope: Scope, headers: Headers) -> bool:
@@ -128,3 +124,22 @@ def _is_too_long(headers: Headers) -> bool:
     if not length:
         return "chunked" in headers.get("transfer-encoding", "")
     return not length.isdigit() or len(length) > 9 or int(length) > MAX_BODY
+
+
+OURS = ("same-origin", "none")
+"""What Sec-Fetch-Site says of a request that no other site caused. Browsers leave it out where there is no https."""
+
+
+class Compressed:
+    """Compresses pages, but not for other sites.
+
+    They could find out what stands on a page by what they put into its address and how long the answer gets (BREACH).
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._plain = app
+        self._compressed = CompressMiddleware(app, minimum_size=1000, zstd_level=1, brotli_quality=1, gzip_level=1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_ours = scope["type"] == "http" and Headers(scope=scope).get("sec-fetch-site", "none") in OURS
+        await (self._compressed if is_ours else self._plain)(scope, receive, send)

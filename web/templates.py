@@ -4,7 +4,6 @@ A fragment is a macro in a file whose name begins with an underscore: pages incl
 directly. Every template ends in `.html`, which is what turns escaping on.
 """
 
-import hashlib
 from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -14,10 +13,10 @@ from typing import Any, cast
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from web import assets
+
 ROOT = Path(__file__).parent.parent
 TEMPLATES = ROOT / "templates"
-HTMX = ROOT / "node_modules" / "htmx.org" / "dist"
-STATIC = ROOT / "static"
 
 
 def page(template: str, /, **context: object) -> str:
@@ -29,13 +28,6 @@ def page(template: str, /, **context: object) -> str:
 def macro(template: str, name: str) -> Callable[..., Markup]:
     """A macro of a template, to be called with its arguments."""
     return cast(Callable[..., Markup], getattr(environment.get_template(template).module, name))
-
-
-@cache
-def asset(path: str) -> str:
-    """The URL of a static file. It contains a digest of the file, so browsers may keep it for ever."""
-    file = HTMX / path.removeprefix("htmx/") if path.startswith("htmx/") else STATIC / path
-    return f"/static/{path}?v={hashlib.sha256(file.read_bytes()).hexdigest()[:12]}"
 
 
 # All messages of a transaction have the same time, and each of them is rendered several times.
@@ -68,7 +60,7 @@ def _make_environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters.update(asset=asset, time=time, avatar=_avatar)
+    made.filters.update(asset=assets.url, time=time, avatar=_avatar)
     return made
 
 

@@ -59,7 +59,7 @@ def offer(person: Person) -> Page:
 
 def turn_on(person: Person, clock: Clock) -> tuple[App, list[str]]:
     shown = offer(person)
-    app = App(shown.one("strong").get_text().replace(" ", ""), clock)
+    app = App(shown.one("#pane strong").get_text().replace(" ", ""), clock)
     form = {"offer": str(shown.one("input[name=offer]")["value"]), "code": app.code()}
     page = Page(person.http.post(f"{PAGE}/on", data=form))
     return app, [code.get_text() for code in page.html.select("main code")]
@@ -196,9 +196,9 @@ def test_turning_it_on_takes_the_password_and_a_code(alice: Person, bob: Person,
 
     shown = offer(alice)
     form = {"offer": str(shown.one("input[name=offer]")["value"])}
-    app = App(shown.one("strong").get_text().replace(" ", ""), clock)
+    app = App(shown.one("#pane strong").get_text().replace(" ", ""), clock)
     again = Page(alice.http.post(f"{PAGE}/on", data={**form, "code": "000000"}))
-    assert (again.status, again.one("strong").get_text()) == (422, shown.one("strong").get_text())
+    assert (again.status, again.one("#pane strong").get_text()) == (422, shown.one("#pane strong").get_text())
     bob.http.post(f"{PAGE}/on", data={**form, "code": app.code()})  # the offer is not his
     assert all(site_of(person).log_in().status_code == 303 for person in (alice, bob))
 

@@ -27,7 +27,7 @@ async def register(request: Request) -> Response:
     if said := await _closed(request, form.invitation.data or ""):
         return pages.render("accounts/closed.html", 403 if request.method == "POST" else 200, said=said)
     if request.method == "GET":
-        return pages.render("accounts/register.html", form=form)
+        return await _is_in(request) or pages.render("accounts/register.html", form=form)
     if not form.validate():
         return pages.render("accounts/register.html", 422, form=form)
     address = neighbourhood_of(_address(request))
@@ -80,7 +80,8 @@ async def login(request: Request) -> Response:
     if request.method == "GET":
         registered = request.query_params.get("registered", "")
         form = Login(data={"username": registered, "next": request.query_params.get("next", "")})
-        return pages.render("accounts/login.html", form=form, registered=bool(registered))
+        page = pages.render("accounts/login.html", form=form, registered=bool(registered))
+        return await _is_in(request) or page
     form = Login(await pages.form(request))
     if not form.validate():
         return pages.render("accounts/login.html", 422, form=form, registered=False)
@@ -110,6 +111,12 @@ async def login(request: Request) -> Response:
         ticket = second_factor.ticket(request.state.settings, verified.user)
         return pages.render("accounts/code.html", form=Code(data={**form.data, "ticket": ticket}))
     return await _start(request, form, verified)
+
+
+async def _is_in(request: Request) -> Response | None:
+    """Somebody who is signed in needs no door; they go where it leads."""
+    is_in = sessions.id_of(request.state.settings, request) and await pages.who(request)
+    return pages.see_other(pages.local_path(request.query_params.get("next", ""))) if is_in else None
 
 
 async def second_step(request: Request) -> Response:

@@ -191,8 +191,18 @@ def to_login(request: Request, back: str) -> Response:
     return see_other(login)
 
 
-async def on_http_error(_request: Request, error: Exception) -> Response:
+def _page_of(action: str) -> str:
+    """The page whose form goes to this address, which a reload or the history may open."""
+    first, *more = action.strip("/").split("/")
+    if first == "chat" and more:
+        return f"/chat/{more[0]}"
+    return "/" if first == "logout" else f"/{first}"
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 405 and request.method == "GET":
+        return see_other(_page_of(request.url.path))
     said = error.detail
     if error.status_code == 404 and said == "Not Found":
         said = "There is nothing at this address."

@@ -1,0 +1,61 @@
+"""The static files: read and compressed once, then served from memory."""
+
+import gzip
+import hashlib
+import mimetypes
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import brotli  # type: ignore[import-untyped]
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+ROOT = Path(__file__).parent.parent
+STATIC = ROOT / "static"
+HTMX = ROOT / "node_modules" / "htmx.org" / "dist"
+# Spelt in one way only, so that nobody fills the memory with others.
+FILES = {file.name: file for file in STATIC.iterdir() if file.suffix in (".js", ".css", ".svg", ".png")} | {
+    f"htmx/{name}": HTMX / name for name in ("htmx.min.js", "ext/hx-ws.min.js", "ext/hx-upsert.min.js")
+}
+
+
+class Asset(NamedTuple):
+    digest: str
+    kind: str
+    bodies: dict[str, bytes]
+    """By content encoding."""
+
+
+@cache
+def find(path: str) -> Asset:
+    """The file at this path below /static. Raises KeyError."""
+    plain = FILES[path].read_bytes()
+    bodies = {"br": brotli.compress(plain), "gzip": gzip.compress(plain), "": plain}
+    return Asset(hashlib.sha256(plain).hexdigest()[:12], mimetypes.guess_type(path)[0] or "", bodies)
+
+
+def url(path: str) -> str:
+    """The URL of a static file. It contains a digest of the file, so browsers may keep it for ever."""
+    return f"/static/{path}?v={find(path).digest}"
+
+
+async def serve(request: Request) -> Response:
+    """The view of everything below /static."""
+    try:
+        asset = find(request.path_params["path"])
+    except KeyError:
+        raise HTTPException(404) from None
+    is_kept = request.query_params.get("v") == asset.digest
+    encoding = next(each for each in asset.bodies if each in request.headers.get("accept-encoding", ""))
+    headers = {
+        "ETag": f'"{asset.digest}"',
+        "Vary": "Accept-Encoding",
+        "Cache-Control": "public, max-age=31536000, immutable" if is_kept else "no-cache",
+    }
+    if asset.digest in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    if encoding:
+        headers["Content-Encoding"] = encoding
+    return Response(asset.bodies[encoding], headers=headers, media_type=asset.kind)
