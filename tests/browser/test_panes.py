@@ -114,6 +114,14 @@ def test_what_arrives_out_of_sight_is_counted_and_a_button_leads_there(
     fill(postgres, 120)
     page = window(alice).open("/chat/bob")
     connected(page)
+    header, log, composer = (
+        page.locator(it).bounding_box() for it in (".chat > header", ".chat > .scroll", "#composer")
+    )
+    assert header is not None
+    assert log is not None
+    assert composer is not None
+    assert header["y"] + header["height"] <= log["y"]
+    assert log["y"] + log["height"] <= composer["y"]
     page.locator(".chat .scroll").evaluate("it => it.scrollTo(0, -900)")
     button = page.get_by_role("link", name="Newest messages")
     expect(button).to_be_visible()
@@ -181,6 +189,8 @@ def test_no_page_is_taller_than_its_window(
             page = hers.open(path)
             assert page.evaluate("document.documentElement.scrollHeight") <= size["height"], path
             assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], path
+            if path == "/":
+                assert page.locator("#pane").is_visible() == (size["width"] > 768)
 
 
 def test_a_server_that_is_down_is_said_and_the_chat_opens_once_it_is_back(
