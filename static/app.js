@@ -255,6 +255,7 @@ body.addEventListener("htmx:ws:after:connection", ({ detail }) => {
 body.addEventListener("htmx:ws:close", ({ detail: { code } }) => {
   body.dataset.socket = Number(code) >= 4400 ? "ended" : "lost"; // what has ended does not come back by itself
   body.dataset.code = String(code);
+  for (const it of $$("#connection .ended a")) it.setAttribute("href", `/login?next=${encodeURIComponent(here)}`);
 });
 // Then the composer is a form like any other.
 document.addEventListener("submit", (it) => body.dataset.socket === "ended" && it.stopImmediatePropagation(), true);

@@ -4,7 +4,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import Windows
 from tests.browser.test_chat import connected
-from tests.site import Person
+from tests.site import PASSWORD, Person
 
 
 def test_a_draft_is_kept_over_reloads_and_shown_in_the_list(window: Windows, alice: Person, bob: Person) -> None:
@@ -62,3 +62,22 @@ def test_without_a_connection_a_draft_is_kept_and_sent_to_the_server_later(
     hers.context.set_offline(False)
 
     expect(page.locator("#chats .preview")).to_have_text("Draft: offline")
+
+
+def test_whoever_logs_in_again_is_back_in_the_chat_with_the_text(window: Windows, alice: Person, bob: Person) -> None:
+    bob.post("alice", "hello")
+    hers = window(alice)
+    page = hers.open("/chat/bob")
+    connected(page)
+    page.get_by_label("Message to").fill("half a thought")
+    with hers.context.expect_page() as opened:
+        page.evaluate("window.open('/settings')")
+    opened.value.get_by_role("button", name="Log out").click()
+
+    page.get_by_role("link", name="Log in again").click()
+    page.get_by_label("Username").fill("alice")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+
+    expect(page.get_by_label("Message to")).to_have_value("half a thought")
+    assert page.url.endswith("/chat/bob")

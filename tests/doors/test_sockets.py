@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests import site as sites
 from tests.faults.proxy import Proxy
-from tests.site import Page, Site, Tab
+from tests.site import Page, Site, Tab, eventually
 from web import settings
 from web.accounts import pace
 from web.live import hub
@@ -172,7 +172,7 @@ def test_after_a_crash_pages_come_back_a_few_at_a_time(
         viewed.send(action="view", visible="true")
         assert all(tab.is_open() for tab in (viewed, *others))
 
-        valkey.publish(MISSED, "")
+        eventually(lambda: valkey.publish(MISSED, ""))  # once the process listens
 
         assert viewed.close_code() == RESTART
         assert others[-1].close_code() == RESTART
@@ -187,13 +187,13 @@ def test_after_a_crash_every_page_comes_back(
         alice = site.person("alice")
         tabs = [stack.enter_context(alice.socket()) for _ in range(7)]
         assert all(tab.is_open() for tab in tabs)
-        valkey.publish(MISSED, "")
-        valkey.publish(MISSED, "")
+        eventually(lambda: valkey.publish(MISSED, ""))  # once the process listens
+        eventually(lambda: valkey.publish(MISSED, ""))  # once the process listens
 
         assert {tab.close_code() for tab in tabs} == {RESTART}
         with alice.socket() as again:
             assert again.is_open()
-            valkey.publish(MISSED, "")
+            eventually(lambda: valkey.publish(MISSED, ""))  # once the process listens
             assert again.close_code() == RESTART
 
 
@@ -202,12 +202,14 @@ def test_presence_of_a_crowd_is_told_in_pieces(environ: dict[str, str], clean: N
         stats: dict[str, dict[str, int]] = valkey.info("commandstats")
         return stats.get("cmdstat_eval", {}).get("calls", 0)
 
-    async def run() -> None:
+    async def run() -> int:
+        """How many calls it took. A busy machine may be too slow for Redis's short timeout; then it is tried again."""
         async with running(settings.read({**environ, "PORT": "8000"})) as parts:
-            await parts["hub"].renew_presence(range(2_500))
+            for _ in range(5):
+                before = calls()
+                await parts["hub"].renew_presence(range(2_500))
+                if len(list(valkey.scan_iter("live:*"))) == 2_500:
+                    return calls() - before
+        raise AssertionError("the leases are not there")
 
-    before = calls()
-    asyncio.run(run())
-
-    assert len(list(valkey.scan_iter("live:*"))) == 2_500
-    assert calls() - before == 3
+    assert asyncio.run(run()) == 3
