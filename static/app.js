@@ -207,6 +207,8 @@ function settle() {
   const unread = shown + further;
   const { title = "", end } = $("#pane")?.dataset ?? {};
   const count = unread - (end === undefined ? 0 : unreadIn($("#chats [aria-current]")));
+  const others = unread - unreadIn($("#chats [aria-current]"));
+  $(".back .others")?.replaceChildren(others > 0 ? String(others) : "");
   document.title = count ? `(${count}) ${title}` : title;
 }
 let further = 0;

@@ -210,3 +210,17 @@ def test_a_server_that_is_down_is_said_and_the_chat_opens_once_it_is_back(
 
     expect(page.locator(".message-body")).to_have_text("hello")
     expect(page.get_by_text("Knock does not answer")).to_be_hidden()
+
+
+def test_a_phone_shows_in_an_open_chat_that_others_have_written(
+    window: Windows, alice: Person, bob: Person, charlie: Person
+) -> None:
+    bob.post("alice", "hello")
+    page = window(alice, viewport={"width": 360, "height": 740}, has_touch=True).open("/chat/bob")
+    connected(page)
+    expect(page.locator(".back .others")).to_be_hidden()
+
+    charlie.post("alice", "one")
+    charlie.post("alice", "two")
+
+    expect(page.locator(".back .others")).to_have_text("2")
