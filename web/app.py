@@ -71,6 +71,8 @@ def from_environment() -> ASGIApp:
 def make_app(chosen: Settings) -> ASGIApp:
     """The site with these settings."""
     proxies = Proxies(chosen)
+    for path in assets.FILES:
+        assets.find(path)  # which takes too long for a request
     app = Starlette(
         routes=routes, exception_handlers=pages.HANDLERS, lifespan=lambda _app: site.running(chosen, proxies)
     )
