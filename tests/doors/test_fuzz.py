@@ -116,7 +116,7 @@ def requests(draw: st.DrawFn) -> Hostile:
 
 
 STRINGS = st.dictionaries(st.sampled_from((*FIELDS, "action", "visible", "seq", "emoji")), TEXTS, max_size=5)
-ACTIONS = st.sampled_from(("send", "read", "typing", "view", "edit", "remove", "react"))
+ACTIONS = st.sampled_from(("send", "read", "typing", "draft", "view", "edit", "remove", "react"))
 OBJECTS = st.builds(lambda frame, action, to: {**frame, "action": action, "to": to}, STRINGS, ACTIONS, TEXTS)
 JSON = st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), st.lists, max_leaves=5)
 WRITTEN = (OBJECTS | STRINGS | JSON).map(json.dumps)

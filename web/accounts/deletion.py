@@ -13,6 +13,7 @@ from web.data.models import (
     Invitation,
     Notification,
     NotificationState,
+    Participant,
     RecoveryCode,
     TelegramCode,
     TelegramRefusal,
@@ -41,6 +42,7 @@ async def delete_account(db: AsyncSession, endings: Endings, user_id: int) -> No
     await endings.end_all(db, user_id)
     former = insert(FormerName).values(id=codes.row_id(names.lookalike(username)))
     await db.execute(former.on_conflict_do_nothing())
+    await db.execute(update(Participant).where(Participant.user_id == user_id).values(draft=""))
     for table, column in (
         (TelegramCode, TelegramCode.user_id),
         (TelegramRequest, TelegramRequest.user_id),

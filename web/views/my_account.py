@@ -38,9 +38,9 @@ async def _lines(request: Request, me: SignedIn) -> AsyncIterator[dict[str, obje
     for line in await _about(request.state.db, me):
         yield line
     async with request.state.db() as db:
-        mine = select(Participant.conversation_id).where(Participant.user_id == me.id)
-        conversation_ids = list(await db.scalars(mine.order_by(Participant.conversation_id)))
-    for conversation_id in conversation_ids:
+        mine = select(Participant.conversation_id, Participant.draft).where(Participant.user_id == me.id)
+        conversations = (await db.execute(mine.order_by(Participant.conversation_id))).all()
+    for conversation_id, draft in conversations:
         async with request.state.db() as db:
             people = select(User.id, User.username).join(Participant, Participant.user_id == User.id)
             people = people.where(Participant.conversation_id == conversation_id)
@@ -51,6 +51,8 @@ async def _lines(request: Request, me: SignedIn) -> AsyncIterator[dict[str, obje
             for it in page:
                 yield {"chat": chat, "at": it.created_at, "from": names[it.author_id], "text": it.body}
             last = page[-1].seq
+        if draft:
+            yield {"chat": chat, "draft": draft}
 
 
 async def _about(database: Database, me: SignedIn) -> list[dict[str, object]]:
