@@ -17,6 +17,7 @@ interface Kept {
 interface Selected extends HTMLElementTagNameMap {
   "#body": HTMLTextAreaElement;
   "#composer": HTMLFormElement;
+  "#draft": HTMLFormElement;
   "#composer [name=to]": HTMLInputElement;
   "#cursor": HTMLInputElement;
   "#first": HTMLInputElement;

@@ -5,32 +5,29 @@ let saved = ""; // what was sent last, and in place of what
 let saving = 0;
 const draftKey = () => `knock-draft-${me}-${to()}`;
 const serversDraft = () => $("#chats [aria-current]")?.parentElement?.dataset.draft ?? "";
-const keptDraft = () =>
-  /** @type {{ text: string, base: string } | null} */ (JSON.parse(localStorage.getItem(draftKey()) ?? "null"));
+const both = (/** @type {string[]} */ ...texts) => texts.filter(Boolean).join("\n");
 
-function keepDraft(/** @type {string} */ text, base = keptDraft()?.base ?? "") {
+/** Puts a text into the field, and keeps it here until the server has it. `base` is the server's draft that is in it. */
+function keepDraft(/** @type {string} */ text, base = $("#body")?.dataset.base ?? "") {
   const field = $("#body");
-  if (field && field.value !== text) field.value = text;
-  localStorage.setItem(draftKey(), JSON.stringify({ text, base }));
+  if (!field) return;
+  if (field.value !== text) field.value = text;
+  field.dataset.base = base;
+  if (text === base) localStorage.removeItem(draftKey());
+  else localStorage.setItem(draftKey(), JSON.stringify({ text, base }));
   clearTimeout(saving);
   saving = setTimeout(saveDraft, 700);
 }
 function saveDraft() {
-  const [body, base] = /** @type {HTMLTextAreaElement[]} */ ($$("#draft textarea"));
   const [text, theirs] = [$("#body")?.value ?? "", serversDraft()];
-  if (
-    !body?.form ||
-    document.body.dataset.socket !== "open" ||
-    !known.has(theirs) ||
-    text === theirs ||
-    saved === `${text}\0${theirs}`
-  )
-    return;
+  const form = $("#draft");
+  const isKnown = known.has(theirs) && text !== theirs && saved !== `${text}\0${theirs}`;
+  if (!form || !isKnown || body.dataset.socket !== "open") return;
   saved = `${text}\0${theirs}`;
   known.add(text);
-  body.value = text;
-  base.value = theirs;
-  htmx.trigger(body.form, "knock:report");
+  form.body.value = text;
+  form.base.value = theirs;
+  htmx.trigger(form, "knock:report");
 }
 /** After something arrived, or with `isLeft`: nobody types here any more. */
 function syncDraft(isLeft = false) {
@@ -40,19 +37,21 @@ function syncDraft(isLeft = false) {
   if (known.has(theirs)) return keepDraft(field.value, theirs);
   if (!isLeft && (field.value || document.activeElement === field)) return;
   known.add(theirs);
-  keepDraft([theirs, field.value].filter(Boolean).join("\n"), theirs);
+  keepDraft(both(theirs, field.value), theirs);
 }
 /** In a pane that is new, the field holds the server's draft. */
 function openDraft(/** @type {boolean} */ isNew) {
-  const [field, kept] = [$("#body"), keptDraft()];
-  const theirs = (isNew ? field?.value : kept?.base) ?? "";
+  const field = $("#body");
+  if (!field) return;
+  const theirs = (isNew ? field.value : field.dataset.base) ?? "";
+  const kept = /** @type {{ text: string, base: string } | null} */ (
+    JSON.parse(localStorage.getItem(draftKey()) ?? "null")
+  );
   saved = "";
   known = new Set([theirs]);
-  if (!field || !isNew || !kept) return;
-  const { text, base } = kept;
-  const isNews = theirs !== base && theirs !== text && theirs;
-  if (text === base) keepDraft(theirs, theirs);
-  else keepDraft(isNews ? [theirs, text].filter(Boolean).join("\n") : text, theirs);
+  if (!isNew) return;
+  const isNews = kept && theirs && theirs !== kept.base && theirs !== kept.text;
+  keepDraft(isNews ? both(theirs, kept.text) : (kept?.text ?? theirs), theirs);
 }
 document.addEventListener("input", ({ target }) => {
   const field = $("#body");

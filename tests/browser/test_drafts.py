@@ -81,3 +81,23 @@ def test_whoever_logs_in_again_is_back_in_the_chat_with_the_text(window: Windows
 
     expect(page.get_by_label("Message to")).to_have_value("half a thought")
     assert page.url.endswith("/chat/bob")
+
+
+def test_the_draft_of_one_chat_never_gets_into_another(
+    window: Windows, alice: Person, bob: Person, charlie: Person
+) -> None:
+    for person in (bob, charlie):
+        person.post("alice", "hello")
+    page = window(alice).open("/chat/bob")
+    connected(page)
+    page.get_by_label("Message to").fill("for bob")
+    expect(page.locator("#chats a[href='/chat/bob'] .preview")).to_have_text("Draft: for bob")
+    page.evaluate("""localStorage.setItem("knock-draft-alice-charlie", '{"text":"for charlie","base":""}')""")
+
+    page.locator("#chats a[href='/chat/charlie']").click()
+
+    expect(page.get_by_label("Message to charlie")).to_have_value("for charlie")
+    expect(page.locator("#chats a[href='/chat/charlie'] .preview")).to_have_text("Draft: for charlie")
+    page.locator("#chats a[href='/chat/bob']").click()
+    expect(page.get_by_label("Message to bob")).to_have_value("for bob")
+    assert page.evaluate("Object.keys(localStorage).filter((it) => it.startsWith('knock-draft'))") == []
