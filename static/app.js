@@ -107,7 +107,9 @@ document.addEventListener("htmx:before:swap", ({ detail: { ctx, tasks } }) => {
     for (const entry of $$("[data-order]", fragment)) admit(entry);
     for (const message of $$("[data-seq]", fragment)) receive(message, Boolean(more));
     const late = Array.from(unloaded.values()).filter((it) => isEnd && seq(it) > Number($("#last")?.value));
-    if ($("[data-seq]", fragment)) fragment.append(...late);
+    if (!$("[data-seq]", fragment)) continue;
+    fragment.append(...late);
+    late.forEach(admit);
   }
   if (more?.matches(".newer")) for (const it of unloaded.values()) if (seq(it) > seq(rows()[0])) unloaded.delete(it.id);
 });
@@ -204,7 +206,7 @@ function settle() {
   const total = $("#total"); // there are chats beyond those of the list
   if (total?.value) further = Number(total.value) - shown;
   if (total) total.value = "";
-  const unread = shown + further;
+  const unread = shown + Math.max(0, further);
   const { title = "", end } = $("#pane")?.dataset ?? {};
   const count = unread - (end === undefined ? 0 : unreadIn($("#chats [aria-current]")));
   const others = unread - unreadIn($("#chats [aria-current]"));
@@ -230,7 +232,7 @@ function opened(isNew = true) {
   localTimes(pane);
   keep(outbox());
   openDraft(isNew);
-  openLog();
+  openLog(isNew);
   settle();
   catchUp();
   if (!isTouch.matches) $("#body")?.focus();
@@ -241,6 +243,7 @@ function catchUp() {
 }
 
 document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
+  if (isChanging) return; // the pane is not ready to tell what was read, or typed, in which chat
   release(ctx.sourceElement?.id === "catch-up");
   settle();
 });
@@ -269,7 +272,7 @@ document.addEventListener("htmx:before:response", (event) => {
 addEventListener("pagehide", (event) => event.stopImmediatePropagation());
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 document.addEventListener("DOMContentLoaded", () => {
-  localTimes(document);
+  localTimes($(".list") ?? document);
   opened();
   retry();
 });

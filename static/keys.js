@@ -21,7 +21,7 @@ document.addEventListener("keydown", (event) => {
 function leave() {
   const menu = $(".menu[open]");
   if (menu) menu.removeAttribute("open");
-  else if (!isField(document.activeElement) || document.activeElement === $("#body")) go("/");
+  else if (!isField(document.activeElement) || document.activeElement === $("#body")) here === "/" || go("/");
 }
 document.addEventListener("click", (event) => {
   const target = /** @type {Element} */ (event.target);

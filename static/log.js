@@ -39,7 +39,7 @@ function release(/** @type {boolean} */ hasCaughtUp) {
   anchor = null;
   if (!hasCaughtUp || !away) return;
   away = false;
-  showLine();
+  if (missed) showLine();
 }
 
 /** Far more messages than anybody sees at once make a page slow: those that are far away go, and are loaded again. */
@@ -93,11 +93,12 @@ function showLine() {
   const line = $(".messages > [data-new]");
   if (log && line && line.getBoundingClientRect().top < log.getBoundingClientRect().top) line.scrollIntoView();
 }
-function openLog() {
+function openLog(/** @type {boolean} */ isNew) {
   const log = $(".chat > .scroll");
   below = 0;
   missed = 0;
   if (!log) return;
+  if (!isNew) return unmark(); // where one left it
   const { read, unread, around } = log.dataset;
   const all = Array.from(rows());
   if (unread)

@@ -3,6 +3,7 @@
 const panes = new Map(/** @type {[string, Kept][]} */ ([]));
 let here = location.pathname + location.search;
 let opening = new AbortController();
+let isChanging = false; // from when the old pane goes until the new one is ready
 
 function stash() {
   const pane = $("#pane");
@@ -10,7 +11,8 @@ function stash() {
   shell.id = "pane";
   if (!pane) return shell;
   panes.delete(here); // so that it is the newest now
-  panes.set(here, { pane, tops: $$(".scroll", pane).map((it) => it.scrollTop) });
+  // Settings change with what others do, so they are always asked for.
+  if (pane.dataset.page !== "settings") panes.set(here, { pane, tops: $$(".scroll", pane).map((it) => it.scrollTop) });
   for (const [oldest] of panes) if (panes.size > 20) panes.delete(oldest);
   pane.replaceWith(shell);
   return shell;
@@ -19,18 +21,21 @@ function stash() {
 /** Opens a page of this site. `kept` is its pane from before, if that may be shown. */
 async function go(/** @type {string} */ path, push = true, /** @type {Kept | undefined} */ kept = undefined) {
   saveDraft();
+  clearTimeout(saving);
   opening.abort();
   opening = new AbortController();
   const text = kept ? "" : await load(path, opening.signal);
   if (text === null) return;
   const address = path.replace(/\?end=1$/, "");
   if (push && address !== here) history.pushState(null, "", address);
+  isChanging = true;
   const shell = stash();
   here = address;
   away = Boolean(kept);
   if (kept) shell.replaceWith(kept.pane);
   else await htmx.swap({ text, sourceElement: body, target: shell, select: "#pane", swap: "outerHTML" });
   for (const it of $$("#pane .scroll")) it.scrollTo(0, kept?.tops.shift() ?? 0);
+  isChanging = false;
   opened(!kept);
   const pane = $("#pane");
   if (!pane?.contains(document.activeElement)) ($("[autofocus]", pane ?? body) ?? pane)?.focus();
@@ -60,7 +65,7 @@ async function load(/** @type {string} */ path, /** @type {AbortSignal} */ signa
 }
 
 const isPage = (/** @type {URL} */ url) =>
-  url.origin === location.origin && /^\/($|users$|settings|admin|search|chat\/[^/]+$)/.test(url.pathname);
+  url.origin === location.origin && /^\/($|users$|settings|admin|chat\/[^/]+$)/.test(url.pathname);
 
 document.addEventListener("click", (event) => {
   const link = /** @type {Element} */ (event.target).closest("a");

@@ -232,3 +232,25 @@ def test_a_weaker_hash_is_replaced_at_login(site: Site, alice: Person, postgres:
     rehashed = postgres.execute("SELECT password_hash FROM users").fetchall()[0][0]
     assert rehashed.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     assert alice.log_in().status_code == 303
+
+
+@pytest.mark.parametrize("path", ["/login", "/register", "/login?next=/chat/bob"])
+def test_signed_in_people_need_no_door(alice: Person, path: str) -> None:
+    answer = alice.http.get(path)
+    assert (answer.status_code, answer.headers["location"]) == (303, path.partition("next=")[2] or "/")
+
+
+@pytest.mark.parametrize(
+    ("action", "page"),
+    [
+        ("/settings/password", "/settings"),
+        ("/settings/sessions/end", "/settings"),
+        ("/chat/bob/block", "/chat/bob"),
+        ("/admin/users/bob/ban", "/admin"),
+        ("/logout", "/"),
+        ("/login/code", "/login"),
+    ],
+)
+def test_the_address_of_a_form_leads_to_its_page(alice: Person, action: str, page: str) -> None:
+    answer = alice.http.get(action)
+    assert (answer.status_code, answer.headers["location"]) == (303, page)

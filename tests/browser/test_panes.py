@@ -224,3 +224,135 @@ def test_a_phone_shows_in_an_open_chat_that_others_have_written(
     charlie.post("alice", "two")
 
     expect(page.locator(".back .others")).to_have_text("2")
+
+
+def test_a_chat_that_is_clicked_counts_as_read_only_as_far_as_it_is_in_view(
+    window: Windows, alice: Person, bob: Person, postgres: psycopg.Connection
+) -> None:
+    fill(postgres, 80)
+    postgres.execute("UPDATE participants SET read_seq = 45")
+    postgres.execute("UPDATE messages SET author_id = (SELECT max(id) FROM users)")
+    page = window(alice).page
+    page.wait_for_selector("body[data-socket=open]")
+
+    in_list(page, "bob")
+
+    expect(page.locator(".message[data-new]")).to_be_in_viewport()
+    page.wait_for_timeout(1000)  # a report of too much would have arrived
+    ((read,),) = postgres.execute("SELECT read_seq FROM participants WHERE user_id = (SELECT min(id) FROM users)")
+    assert 45 < read < 75
+
+
+def test_a_chat_comes_back_where_it_was_left(
+    window: Windows, alice: Person, bob: Person, charlie: Person, postgres: psycopg.Connection
+) -> None:
+    charlie.post("alice", "hello")
+    for n in range(60):
+        bob.post("alice", f"number {n + 1}")
+    postgres.execute("UPDATE participants SET read_seq = 30 WHERE read_seq < 60 AND active_at IS NOT NULL")
+    page = window(alice).open("/chat/bob")
+    connected(page)
+    scroller = page.locator(".chat .scroll")
+    scroller.evaluate("it => it.scrollTo(0, -300)")
+    page.wait_for_timeout(300)
+    in_list(page, "charlie")
+    in_list(page, "bob")
+    page.wait_for_timeout(500)  # it has caught up
+    assert scroller.evaluate("it => it.scrollTop") == -300
+
+
+def test_an_old_chat_that_is_opened_is_in_the_list(
+    window: Windows, alice: Person, bob: Person, postgres: psycopg.Connection
+) -> None:
+    bob.post("alice", "long ago")
+    postgres.execute(
+        "INSERT INTO users (username, password_hash) SELECT 'friend' || n, '' FROM generate_series(1, 55) AS n"
+    )
+    for n in range(55):
+        alice.post(f"friend{n + 1}", "hello")
+    hers = window(alice)
+    page = hers.page
+    page.wait_for_selector("body[data-socket=open]")
+    expect(page.locator("#chats a[href='/chat/bob']")).to_have_count(0)
+    page.get_by_role("button", name="All users").click()
+    page.get_by_label("Search for a name").fill("bob")
+    expect(page.locator("#people .name")).to_have_text(["bob"])
+    page.locator("#people").get_by_role("link", name="bob").click()
+    expect(page.locator("#chats [aria-current]")).to_contain_text("long ago")
+    page.reload()
+    expect(page.locator("#chats [aria-current]")).to_contain_text("long ago")
+
+
+def test_a_claim_on_somebodys_notifications_shows_on_the_next_page(
+    window: Windows, alice: Person, bob: Person, postgres: psycopg.Connection
+) -> None:
+    bob.post("alice", "hello")
+    page = window(alice).page
+    page.wait_for_selector("body[data-socket=open]")
+    postgres.execute(
+        "INSERT INTO telegram_requests (chat_id, telegram_name, user_id)"
+        " SELECT 7, 'Somebody', id FROM users WHERE username = 'alice'"
+    )
+
+    in_list(page, "bob")
+
+    expect(page.get_by_title("A Telegram account asks for your notifications")).to_be_visible()
+
+
+def test_shortcuts_lead_to_chats_and_whatever_is_typed_to_the_composer(
+    window: Windows, alice: Person, bob: Person, charlie: Person
+) -> None:
+    for person in (bob, charlie):
+        person.post("alice", "hello")
+    page = window(alice).open("/chat/charlie")
+    connected(page)
+
+    page.keyboard.press("Alt+ArrowDown")
+    expect(page.get_by_role("heading", name="bob", exact=True)).to_be_visible()
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.type("typed")
+    expect(page.get_by_label("Message to")).to_have_value("typed")
+    page.keyboard.press("Alt+ArrowUp")
+    expect(page.get_by_role("heading", name="charlie", exact=True)).to_be_visible()
+    page.keyboard.press("Control+k")
+    page.wait_for_url("**/users")
+    expect(page.get_by_label("Search for a name")).to_be_focused()
+    page.go_back()
+    expect(page.get_by_role("heading", name="charlie", exact=True)).to_be_visible()
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_hidden()
+    page.keyboard.press("Escape")
+    expect(page.get_by_text("Whose door is it today?")).to_be_visible()
+
+
+def test_a_long_message_counts_what_is_left_and_a_refusal_goes_once_it_is_changed(
+    window: Windows, alice: Person, bob: Person
+) -> None:
+    page = window(alice).open("/chat/bob")
+    connected(page)
+    composer = page.get_by_label("Message to")
+    composer.fill("x" * 3500)
+    expect(page.locator("#left")).to_be_empty()
+    composer.fill("x" * 4001)
+    expect(page.locator("#left")).to_have_text("-1")
+    composer.press("Enter")
+    expect(page.get_by_text("a message has at most 4,000")).to_be_visible()
+
+    composer.press("Backspace")
+
+    expect(page.get_by_text("a message has at most 4,000")).to_have_count(0)
+    expect(page.locator("#left")).to_have_text("0")
+
+
+def test_on_a_touch_screen_enter_breaks_the_line(window: Windows, alice: Person, bob: Person) -> None:
+    page = window(alice, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True).open("/chat/bob")
+    connected(page)
+    page.get_by_label("Message to").press_sequentially("one")
+    page.get_by_label("Message to").press("Enter")
+    page.get_by_label("Message to").press_sequentially("two")
+    expect(page.get_by_label("Message to")).to_have_value("one\ntwo")
+    page.get_by_role("button", name="Send").tap()
+    expect(page.locator(".message[data-seq] .message-body")).to_have_text("one\ntwo")

@@ -279,3 +279,22 @@ def test_while_the_database_is_away_a_message_waits_in_a_form_of_its_own(
         proxy.accept()
         assert alice.post("bob", "keep this", nonce="n").status_code == 303
         assert bob.page("/chat/alice").bodies == ["keep this"]
+
+
+@pytest.mark.parametrize("scripts", [False, True])
+def test_without_scripts_what_a_page_shows_counts_as_read(
+    alice: Person, bob: Person, postgres: psycopg.Connection, scripts: bool
+) -> None:
+    fill(postgres, 200)
+    postgres.execute("UPDATE participants SET read_seq = 100")
+    if scripts:
+        alice.http.cookies.set("scripts", "1")
+
+    page = alice.page("/chat/bob")
+
+    assert page.bodies[-1] == "number 125"
+    ((read,),) = postgres.execute("SELECT read_seq FROM participants WHERE user_id = (SELECT min(id) FROM users)")
+    assert read == (100 if scripts else 125)
+    alice.page("/chat/bob?end=1")
+    ((read,),) = postgres.execute("SELECT read_seq FROM participants WHERE user_id = (SELECT min(id) FROM users)")
+    assert read == (100 if scripts else 200)

@@ -35,7 +35,8 @@ async def index(request: Request, me: SignedIn, entries: list[Entry]) -> Respons
     if after:
         entries = await lists.listed(request.state.reader, me.id, after)
     if pages.is_htmx(request):
-        total = await pages.total(request, me, entries)
+        # A page that has all chats counts for itself.
+        total = await lists.unread(request.state.reader, me.id) if len(entries) == lists.PAGE else ""
         return pages.render("chat/_entries.html", entries=entries, first=not after, total=total)
     return await pages.show(request, me, "chat/chats.html", entries=entries)
 
@@ -163,6 +164,7 @@ async def _window(
     """
     site = request.state
     here = next((entry for entry in entries if entry.conversation_id == conversation.id), None)
+    further = [] if here or not conversation.id else await lists.entries(site.reader, [(conversation.id, me.id)])
     state = here or await conversations.state(site.reader, me.id, conversation.id)
     version = state.version
     end = "end" in request.query_params
@@ -172,11 +174,15 @@ async def _window(
     if page is None:
         latest = await site.latests.of(conversation, version)
         version, page = latest.version, await history.newest(site.reader, conversation, me.id, latest)
-        # A page with scripts says itself how far its reader got.
-        if SCRIPTS not in request.cookies and (state.unread or version > state.version):
+    # A page with scripts says itself how far its reader got.
+    if SCRIPTS not in request.cookies and (state.unread or version > state.version):
+        if page.last_seq is None:
             await conversations.mark_read(site.reader, me.id, conversation.id, version)
-            site.list_updates.changed(conversation.id, [me.id])
-            entries = [entry._replace(read_seq=entry.last_seq) if entry is here else entry for entry in entries]
+        else:
+            await conversations.mark_read_to(site.reader, me.id, conversation.id, page.last_seq)
+        site.list_updates.changed(conversation.id, [me.id])
+        read = state.last_seq if page.last_seq is None else max(state.read_seq, page.last_seq)
+        entries = [entry._replace(read_seq=read) if entry is here else entry for entry in entries]
     return await pages.show(
         request,
         me,
@@ -191,6 +197,7 @@ async def _window(
         html=fragments.with_mine(page.html, me.username),
         is_blocker=conversation.is_blocker(me.id),
         entries=entries,
+        further=further,
         draft=state.draft if draft is None else draft,
         nonce=nonce or token_urlsafe(16),
         said=said,

@@ -51,11 +51,6 @@ def is_pane(request: Request) -> bool:
     return request.headers.get("hx-target") == PANE
 
 
-async def total(request: Request, me: SignedIn, entries: list[Entry]) -> int | None:
-    """How many messages are unread in all chats; None if these are all of them, so that the page can tell itself."""
-    return await lists.unread(request.state.reader, me.id) if len(entries) == lists.PAGE else None
-
-
 async def show(
     request: Request,
     me: SignedIn,
@@ -70,9 +65,7 @@ async def show(
     layout = "pane.html"
     if not is_pane(request):
         layout = "signed_in.html"
-        reader = request.state.reader
-        entries = await lists.listed(reader, me.id) if entries is None else entries
-        context |= {"entries": entries, "total": await total(request, me, entries)}
+        context["entries"] = await lists.listed(request.state.reader, me.id) if entries is None else entries
     return render(template, status_code, me=me, layout=layout, **context)
 
 
