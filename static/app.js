@@ -67,8 +67,6 @@ async function retry() {
 document.addEventListener("htmx:ws:before:message:outgoing", (event) => {
   const { values } = event.detail.message;
   const text = $("#body");
-  // The throttle can hold the last "typing" back until the message is already sent.
-  if (values.action === "typing" && !text?.value) event.preventDefault();
   if (values.action !== "send" || !text) return;
   values.nonce = crypto.getRandomValues(new Uint32Array(4)).join("-"); // randomUUID is missing on plain http
   keep([...outbox(), { to: values.to, body: values.body, nonce: values.nonce, at: Date.now() }]);

@@ -48,15 +48,24 @@ function openDraft(/** @type {boolean} */ isNew) {
     JSON.parse(localStorage.getItem(draftKey()) ?? "null")
   );
   saved = "";
+  typingTold = 0;
   known = new Set([theirs]);
   if (!isNew) return;
   const isNews = kept && theirs && theirs !== kept.base && theirs !== kept.text;
   keepDraft(isNews ? both(theirs, kept.text) : (kept?.text ?? theirs), theirs);
 }
+let typingTold = 0;
+function tellTyping() {
+  const form = $("#typing");
+  if (!form || !$("#body")?.value || body.dataset.socket !== "open" || Date.now() - typingTold < 3500) return;
+  typingTold = Date.now();
+  htmx.trigger(form, "knock:report");
+}
 document.addEventListener("input", ({ target }) => {
   const field = $("#body");
   if (!field || target !== field) return;
   keepDraft(field.value);
+  tellTyping();
   $("#refusals [data-nonce]")?.remove(); // it was about what is being changed now
   const left = 4000 - field.value.length; // BODY_LENGTH in web/chat/messages.py
   $("#left")?.replaceChildren(left < 400 ? String(left) : "");

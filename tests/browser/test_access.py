@@ -123,3 +123,20 @@ def test_pages_may_be_zoomed(window: Windows, alice: Person) -> None:
 
     assert "user-scalable" not in content
     assert "maximum-scale" not in content
+
+
+def test_a_password_is_typed_by_pointer_and_can_be_shown(window: Windows, alice: Person) -> None:
+    page = window().open("/login")
+    field, button = page.get_by_label("Password"), page.get_by_role("button", name="Show what is typed")
+    page.get_by_label("Username").fill("alice")
+    field.click()  # in its middle, which nothing covers
+    page.keyboard.type("typed")
+    expect(field).to_have_attribute("type", "password")
+
+    button.click()
+
+    expect(field).to_have_attribute("type", "text")
+    expect(field).to_have_value("typed")
+    expect(button).to_have_attribute("aria-pressed", "true")
+    button.click()
+    expect(field).to_have_attribute("type", "password")

@@ -356,3 +356,16 @@ def test_on_a_touch_screen_enter_breaks_the_line(window: Windows, alice: Person,
     expect(page.get_by_label("Message to")).to_have_value("one\ntwo")
     page.get_by_role("button", name="Send").tap()
     expect(page.locator(".message[data-seq] .message-body")).to_have_text("one\ntwo")
+
+
+def test_nothing_is_left_to_do_for_a_page_that_was_left(window: Windows, alice: Person, bob: Person) -> None:
+    """What a delay or a pause would still do ends up as a warning in the console, which fails this test."""
+    bob.post("alice", "hello")
+    page = window(alice).open("/chat/bob")
+    connected(page)
+    page.get_by_label("Message to").press_sequentially("typed")
+    page.keyboard.press("Control+k")
+    page.get_by_label("Search for a name").press_sequentially("bo")
+    page.keyboard.press("Alt+ArrowUp")
+    expect(page.get_by_role("heading", name="bob", exact=True)).to_be_visible()
+    page.wait_for_timeout(4500)
