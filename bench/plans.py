@@ -11,7 +11,7 @@ from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from web.accounts import sessions, users
-from web.chat import conversations, history, insert, lists
+from web.chat import conversations, drafts, history, insert, lists, reading
 from web.chat.insert import Sent
 from web.data import postgres, questions
 from web.data.models import User
@@ -68,8 +68,12 @@ def _reads(me: int, conversation_id: int) -> dict[str, tuple[str, Any]]:
         "chat list, further on": (lists.FURTHER, {"me": me, "active_at": NOW, **here}),
         "chats of lists": (lists.ENTRIES, {"conversations": [conversation_id], "users": [me]}),
         "the chat with somebody": (conversations.WITH, {"me": me, "name": "person1"}),
-        "mark as read": (conversations.READ, {"me": me, **here, "version": 500}),
-        "how far it was read": (conversations.STATE, {"me": me, **here}),
+        "newer messages": (history.SINCE, {"me": me, **here, "seq": 500}),
+        "how much is unread": (lists.UNREAD, {"me": me}),
+        "mark as read": (reading.READ, {"me": me, **here, "version": 500}),
+        "mark as read, a part": (reading.READ_SEQ, {"me": me, **here, "seq": 500}),
+        "save a draft": (drafts.SAVE, {"me": me, **here, "body": "text", "base": ""}),
+        "how far it was read": (reading.STATE, {"me": me, **here}),
     }
     return {title: (question.text, question.parameters | given) for title, (question, given) in fetched.items()}
 

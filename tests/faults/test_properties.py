@@ -21,7 +21,7 @@ from tests.faults.page import Page, Shown
 from tests.faults.parts import Parts, Somebody
 from web import settings as environment
 from web import site as sites
-from web.chat import changes, conversations, fragments, history, lists
+from web.chat import changes, fragments, history, lists, reading
 from web.chat.cache import Latest
 from web.chat.changes import Change
 from web.chat.conversations import Conversation
@@ -180,7 +180,7 @@ def test_every_order_ends_in_the_same_list(chat: Chat) -> None:
         def read(self, side: int) -> None:
             async def mark() -> int:
                 reader, me = chat.processes[0]["reader"], self.people[side].id
-                await conversations.mark_read(reader, me, self.conversation.id, self.pages[side].cursor)
+                await reading.mark(reader, me, self.conversation.id, self.pages[side].cursor)
                 entries = await lists.entries(reader, [(self.conversation.id, me)])
                 return entries[0].unread if entries else 0
 

@@ -1,4 +1,4 @@
-"""Conversations: their people and messages, and how far each of the people has read."""
+"""Conversations: their people, and who of them blocks whom."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Text, bindparam, exists, func, select, update
+from sqlalchemy import BigInteger, ColumnElement, Text, bindparam, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import aliased
 
@@ -17,7 +17,7 @@ from web.data.postgres import Database
 from web.data.questions import Question, Reader
 from web.live.hub import Hub
 
-conversations, messages = models.Conversation, models.Message
+conversations = models.Conversation
 
 REMEMBERED = 50_000
 """Conversations that a process remembers at most."""
@@ -109,56 +109,7 @@ class Found(NamedTuple):
     they_block: bool
 
 
-class State(NamedTuple):
-    """Where a conversation stands for one participant."""
-
-    version: int
-    last_seq: int
-    read_seq: int
-    draft: str
-
-    @property
-    def unread(self) -> int:
-        return max(0, self.last_seq - self.read_seq)
-
-
-class ReadUpTo(NamedTuple):
-    read_seq: int
-
-
-_ME, _CONVERSATION, _VERSION = (bindparam(name, type_=BigInteger) for name in ("me", "conversation_id", "version"))
-STATE = Question(
-    State,
-    select(conversations.version, conversations.last_seq, Participant.read_seq, Participant.draft)
-    .join(Participant, Participant.conversation_id == conversations.id)
-    .where(conversations.id == _CONVERSATION, Participant.user_id == _ME),
-)
-
-# A message's version is never below its seq, so the index leads to the place, however old the page is.
-_SHOWN = (
-    select(func.max(messages.seq))
-    .where(
-        messages.conversation_id == _CONVERSATION,
-        messages.seq <= _VERSION,
-        messages.version <= _VERSION,
-    )
-    .scalar_subquery()
-)
-_LAST = select(conversations.last_seq).where(conversations.id == _CONVERSATION).scalar_subquery()
-
-
-def _read_up_to(seq: ColumnElement[int]) -> Question[ReadUpTo]:
-    return Question(
-        ReadUpTo,
-        update(Participant)
-        .where(Participant.conversation_id == _CONVERSATION, Participant.user_id == _ME, Participant.read_seq < seq)
-        .values(read_seq=seq)
-        .returning(Participant.read_seq),
-    )
-
-
-READ = _read_up_to(_SHOWN.expression)
-READ_SEQ = _read_up_to(func.least(bindparam("seq", type_=BigInteger), _LAST))
+_ME = bindparam("me", type_=BigInteger)
 
 
 def _blocks(user: ColumnElement[int], blocked: ColumnElement[int]) -> ColumnElement[bool]:
@@ -261,19 +212,3 @@ class Conversations:
     def _forget_all(self) -> None:
         self._forgotten += 1
         self._known.clear()
-
-
-async def state(reader: Reader, me: int, conversation_id: int) -> State:
-    """Where the conversation stands for its participant `me`."""
-    found = await reader.fetch(STATE, me=me, conversation_id=conversation_id)
-    return found[0] if found else State(0, 0, 0, "")  # nobody has written yet
-
-
-async def mark_read(reader: Reader, me: int, conversation_id: int, version: int, /) -> bool:
-    """Mark as read everything that a page at `version` shows. Returns whether that changed anything."""
-    return bool(await reader.fetch(READ, me=me, conversation_id=conversation_id, version=version))
-
-
-async def mark_read_to(reader: Reader, me: int, conversation_id: int, seq: int, /) -> bool:
-    """Mark as read the messages up to `seq`; later ones are not in view yet. Returns whether that changed anything."""
-    return bool(await reader.fetch(READ_SEQ, me=me, conversation_id=conversation_id, seq=seq))

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 
 from web.accounts.sessions import SignedIn
-from web.chat import blocks, conversations, drafts, fragments, history, lists
+from web.chat import blocks, conversations, drafts, fragments, history, lists, reading
 from web.chat.conversations import Conversation
 from web.chat.history import Page
 from web.chat.lists import Entry
@@ -165,7 +165,7 @@ async def _window(
     site = request.state
     here = next((entry for entry in entries if entry.conversation_id == conversation.id), None)
     further = [] if here or not conversation.id else await lists.entries(site.reader, [(conversation.id, me.id)])
-    state = here or await conversations.state(site.reader, me.id, conversation.id)
+    state = here or await reading.state(site.reader, me.id, conversation.id)
     version = state.version
     end = "end" in request.query_params
     at = state.read_seq + 1 if around is None and state.unread > FIRST_UNREAD and not end else around
@@ -177,9 +177,9 @@ async def _window(
     # A page with scripts says itself how far its reader got.
     if SCRIPTS not in request.cookies and (state.unread or version > state.version):
         if page.last_seq is None:
-            await conversations.mark_read(site.reader, me.id, conversation.id, version)
+            await reading.mark(site.reader, me.id, conversation.id, version)
         else:
-            await conversations.mark_read_to(site.reader, me.id, conversation.id, page.last_seq)
+            await reading.mark_to(site.reader, me.id, conversation.id, page.last_seq)
         site.list_updates.changed(conversation.id, [me.id])
         read = state.last_seq if page.last_seq is None else max(state.read_seq, page.last_seq)
         entries = [entry._replace(read_seq=read) if entry is here else entry for entry in entries]

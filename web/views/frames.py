@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from web.accounts.sessions import SignedIn
-from web.chat import conversations, drafts, fragments
+from web.chat import drafts, fragments, reading
 from web.chat.conversations import Conversation
 from web.chat.refusals import Refused, too_fast
 from web.chat.writer import Posted
@@ -135,7 +135,7 @@ async def _draft(site: Site, me: SignedIn, conversation: Conversation, frame: Fr
 
 async def _read(site: Site, me: SignedIn, conversation: Conversation, frame: Frame) -> None:
     """`version` is that of a page that shows the newest messages, `seq` the last one in view on any other page."""
-    for name, mark in (("version", conversations.mark_read), ("seq", conversations.mark_read_to)):
+    for name, mark in (("version", reading.mark), ("seq", reading.mark_to)):
         seen = pages.bigint(frame.get(name, ""))
         if seen is not None and await mark(site.reader, me.id, conversation.id, seen):
             site.list_updates.changed(conversation.id, [me.id])
