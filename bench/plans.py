@@ -11,7 +11,7 @@ from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from web.accounts import sessions, users
-from web.chat import conversations, drafts, history, insert, lists, reading
+from web.chat import conversations, drafts, history, insert, lists, quotes, reading, stored
 from web.chat.insert import Sent
 from web.data import postgres, questions
 from web.data.models import User
@@ -73,6 +73,8 @@ def _reads(me: int, conversation_id: int) -> dict[str, tuple[str, Any]]:
         "mark as read": (reading.READ, {"me": me, **here, "version": 500}),
         "mark as read, a part": (reading.READ_SEQ, {"me": me, **here, "seq": 500}),
         "save a draft": (drafts.SAVE, {"me": me, **here, "body": "text", "base": ""}),
+        "what is answered": (quotes.QUOTABLE, {**here, "seq": 500}),
+        "messages by their places": (stored.AT, {"conversations": [conversation_id], "seqs": [500]}),
         "how far it was read": (reading.STATE, {"me": me, **here}),
     }
     return {title: (question.text, question.parameters | given) for title, (question, given) in fetched.items()}
@@ -85,6 +87,7 @@ def _writes(me: int, conversation_id: int) -> dict[str, tuple[str, Any]]:
         "nonce": "a new nonce",
         "body": "text",
         "held": False,
+        "reply_to": None,
     }
     return {"writer: write": (insert.WRITE, insert.parameters([sent]))}
 

@@ -108,7 +108,7 @@ def socket_io(base: Base) -> Iterator[Server]:
         "REDIS_SOCKET": base.redis_url.removeprefix("unix://"),
         "NODE_ENV": "production",
     }
-    with _running([_node(), str(TOP / "bench" / "peers" / "socketio.js")], environ, "/socket.io/?EIO=4") as made:
+    with _running([node(), str(TOP / "bench" / "peers" / "socketio.js")], environ, "/socket.io/?EIO=4") as made:
         yield made
 
 
@@ -129,7 +129,7 @@ def bare(application: str, frame: int = 0) -> Iterator[Server]:
 
 @contextmanager
 def _uvicorn(arguments: list[str], environ: dict[str, str]) -> Iterator[Server]:
-    port = _free_port()
+    port = free_port()
     arguments = [*arguments, "--port", str(port), "--log-level", "warning", "--timeout-graceful-shutdown", "1"]
     with _running([sys.executable, "-m", "uvicorn", *arguments], environ, "", port) as made:
         yield made
@@ -138,7 +138,7 @@ def _uvicorn(arguments: list[str], environ: dict[str, str]) -> Iterator[Server]:
 @contextmanager
 def _running(arguments: list[str], environ: dict[str, str], path: str, port: int = 0) -> Iterator[Server]:
     """A server, once it answers at `path`, or once it accepts connections if `path` is empty."""
-    port = port or _free_port()
+    port = port or free_port()
     began = time.perf_counter()
     process = subprocess.Popen(arguments, cwd=TOP, env={**os.environ, **environ, "PORT": str(port)})
     try:
@@ -168,13 +168,13 @@ def _answers(port: int, path: str) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
 
 
-def _node() -> str:
+def node() -> str:
     """The machine's Node.js, or else that of the wheel that scripts/bench installs."""
     if found := shutil.which("node"):
         return found

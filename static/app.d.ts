@@ -4,6 +4,7 @@ interface Unsent {
   to: string;
   body: string;
   nonce: string;
+  reply_to?: string;
   /** Milliseconds, as Date.now() gives them. */
   at: number;
 }
@@ -19,7 +20,13 @@ interface Selected extends HTMLElementTagNameMap {
   "#composer": HTMLFormElement;
   "#draft": HTMLFormElement;
   "#composer [name=to]": HTMLInputElement;
+  "#composer [name=reply_to]": HTMLInputElement;
+  "#change": HTMLFormElement;
+  "#delivered": HTMLFormElement;
+  "#removal": HTMLDialogElement;
+  "#removal button[value]": HTMLButtonElement;
   "#cursor": HTMLInputElement;
+  "#emoji iframe": HTMLIFrameElement;
   "#first": HTMLInputElement;
   "#last": HTMLInputElement;
   "#total": HTMLInputElement;
@@ -30,6 +37,7 @@ interface Selected extends HTMLElementTagNameMap {
   "#read [name=version]": HTMLInputElement;
   "#read [name=seq]": HTMLInputElement;
   "[name=version], [name=seq]": HTMLInputElement;
+  "#read": HTMLFormElement;
   "#view, #read": HTMLFormElement;
 }
 

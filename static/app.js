@@ -23,7 +23,7 @@ function pendingMessage(/** @type {Unsent} */ item) {
   const row = /** @type {DocumentFragment} */ ($("#pending-message")?.content.cloneNode(true));
   $("li", row)?.setAttribute("data-nonce", item.nonce);
   $(".message-body", row)?.append(item.body);
-  if (isOverdue(item)) $(".state", row)?.append("Not sent yet. Trying again…");
+  if (isOverdue(item)) $(".state", row)?.append(body.dataset.overdue ?? "");
   return row;
 }
 
@@ -33,12 +33,13 @@ function refuse(/** @type {string | undefined} */ nonce) {
   if (!item || !isHere(item) || !text) return refusedElsewhere.add(nonce);
   forget(new Set([nonce]));
   keepDraft([item.body, text.value].filter(Boolean).join("\n"));
-  if (!$("#refusals")?.textContent) $("#refusals")?.append("Knock cannot take this message; it may be too long.");
+  if (!$("#refusals")?.textContent) $("#refusals")?.append(body.dataset.refused ?? "");
 }
 
 async function post(/** @type {Unsent} */ item) {
-  const { to, body: text, nonce } = item;
-  const form = { method: "POST", body: new URLSearchParams({ body: text, nonce }), headers: { "HX-Request": "true" } };
+  const { to, body: text, nonce, reply_to } = item;
+  const sent = new URLSearchParams({ body: text, nonce, reply_to: reply_to ?? "" });
+  const form = { method: "POST", body: sent, headers: { "HX-Request": "true" } };
   const answer = await fetch(`/chat/${to}/messages`, { ...form, signal: AbortSignal.timeout(10_000) });
   const html = { text: await answer.text(), sourceElement: body, target: body, swap: "none" };
   if (answer.ok || (answer.status === 422 && isHere(item))) await htmx.swap(html);
@@ -61,6 +62,12 @@ async function retry() {
     localTimes(document); // the tab was open overnight
     settle();
   }
+  showPresence(); // the time goes on
+  const isOver = (/** @type {HTMLElement} */ { dataset }) => Date.parse(dataset.muted ?? "") < Date.now();
+  for (const it of $$("#chats [data-muted]").filter(isOver)) {
+    delete it.dataset.muted;
+    settle();
+  }
   setTimeout(retry, 1000);
 }
 
@@ -69,7 +76,9 @@ document.addEventListener("htmx:ws:before:message:outgoing", (event) => {
   const text = $("#body");
   if (values.action !== "send" || !text) return;
   values.nonce = crypto.getRandomValues(new Uint32Array(4)).join("-"); // randomUUID is missing on plain http
-  keep([...outbox(), { to: values.to, body: values.body, nonce: values.nonce, at: Date.now() }]);
+  const { to, body, reply_to, nonce } = values;
+  keep([...outbox(), { to, body, reply_to, nonce, at: Date.now() }]);
+  giveUp();
   keepDraft("");
   text.focus();
   $("#refusals")?.replaceChildren();
@@ -91,6 +100,7 @@ let acknowledged = /** @type {Nonces} */ (new Set());
 const ahead = new Set(/** @type {number[]} */ ([])); // versions that arrived before a lower one
 const unloaded = new Map(/** @type {[string, Element][]} */ ([])); // what arrived while older or newer ones are loading
 const version = (/** @type {Maybe} */ it) => Number(it?.dataset.version);
+const order = (/** @type {Maybe} */ it) => Number(it?.dataset.order);
 const seq = (/** @type {Maybe} */ it) => Number(it?.dataset.seq);
 
 document.addEventListener("htmx:before:swap", ({ detail: { ctx, tasks } }) => {
@@ -100,17 +110,28 @@ document.addEventListener("htmx:before:swap", ({ detail: { ctx, tasks } }) => {
   hold();
   const isEnd = more && tasks.some(({ fragment }) => $("#last", fragment)?.value === "");
   for (const { fragment, target } of tasks) {
-    for (const mine of $$(`[data-author="${me}"]`, fragment)) acknowledged.add(mine.dataset.nonce);
+    say(fragment);
+    for (const mine of $$(`[data-nonce][data-author="${me}"]`, fragment)) acknowledged.add(mine.dataset.nonce);
     if ($("#pane", fragment) || (typeof target === "string" && !$(target))) continue; // this page does not show it
-    for (const entry of $$("[data-order]", fragment)) admit(entry);
-    for (const message of $$("[data-seq]", fragment)) receive(message, Boolean(more));
+    const isMore = ctx.sourceElement?.closest(".list .more");
+    for (const entry of $$("[data-order]", fragment)) if (isMore || !isBeyond(entry)) admit(entry);
+    for (const message of $$(".message[data-seq]", fragment)) receive(message, Boolean(more));
     const late = Array.from(unloaded.values()).filter((it) => isEnd && seq(it) > Number($("#last")?.value));
-    if (!$("[data-seq]", fragment)) continue;
+    if (!$(".message[data-seq]", fragment)) continue;
     fragment.append(...late);
     late.forEach(admit);
   }
   if (more?.matches(".newer")) for (const it of unloaded.values()) if (seq(it) > seq(rows()[0])) unloaded.delete(it.id);
 });
+
+/** Takes away an entry that belongs to a page of the list that is not loaded yet. Returns whether it does. */
+function isBeyond(/** @type {Element} */ entry) {
+  const last = $$("#chats li:not(:has([aria-current]))").pop();
+  const isKnown = document.getElementById(entry.id) || $("[aria-current]", entry);
+  const isSo = $(".list .more") && !isKnown && order(entry) < order(last);
+  if (isSo) entry.remove();
+  return isSo;
+}
 
 function receive(/** @type {Element} */ message, /** @type {boolean} */ isLoaded) {
   if (message.dataset.author === to()) $(".typing")?.replaceChildren();
@@ -129,11 +150,18 @@ function receive(/** @type {Element} */ message, /** @type {boolean} */ isLoaded
   if (isBefore || $(".newer .htmx-request")) unloaded.set(message.id, message);
 }
 
+let refocus = /** @type {HTMLElement | null} */ (null); // in what takes the place of an element with the focus
 /** Makes an element ready for the page, unless the page holds a newer version. */
 function admit(/** @type {Element} */ it) {
   const held = document.getElementById(it.id);
   if (held && version(held) > version(it)) return it.remove();
   it.toggleAttribute("data-mine", it.dataset.author === me);
+  if (it.dataset.order && unreadIn(it) > unreadIn(held)) notice(it);
+  if (unreadIn(held) && !unreadIn(it)) clearNotice(it);
+  for (const reacted of $$(`[data-author="${me}"]`, it)) reacted.dataset.mine = "";
+  isEdited(it);
+  if (held?.contains(document.activeElement)) refocus = $(":scope > a, time", it)?.closest("a") ?? null;
+  if (held?.contains(tools())) $(".bubble", it)?.append(tools() ?? "");
   if (held?.dataset.new) it.dataset.new = held.dataset.new; // the line above it
   $(`a[href="/chat/${to()}"]`, it)?.setAttribute("aria-current", "page");
   localTimes(it);
@@ -141,10 +169,25 @@ function admit(/** @type {Element} */ it) {
   if (!held && it.dataset.order && $(".list .more")) further -= Math.max(0, unreadIn(it) - 1); // it comes from there
   // hx-upsert replaces in place, so an entry that moves up is taken away first.
   if (!held || held.dataset.order === it.dataset.order) return;
-  if (held.contains(document.activeElement)) queueMicrotask(() => $("a", it)?.focus());
   held.remove();
 }
 
+/** Puts into words, in the page's language, what comes without them. */
+function say(/** @type {ParentNode} */ within) {
+  for (const it of $$("[data-say]", within))
+    it.textContent = body.dataset[it.dataset.say ?? ""]?.replace("{}", it.dataset.name ?? "") ?? "";
+}
+const { lang } = document.documentElement;
+const locale = navigator.languages.find((it) => it.startsWith(lang)) ?? lang;
+// Making one of these takes as long as formatting ten times.
+const clock = new Intl.DateTimeFormat(locale, { timeStyle: "short" });
+const calendar = new Intl.DateTimeFormat(locale, { day: "numeric", month: "short" });
+const inFull = new Intl.DateTimeFormat(locale, { dateStyle: "full", timeStyle: "short" });
+const relative = new Intl.RelativeTimeFormat(locale, { numeric: "auto" });
+
+function timeOf(/** @type {Date} */ moment, isToday = moment.toDateString() === new Date().toDateString()) {
+  return (isToday ? clock : calendar).format(moment);
+}
 function localTimes(/** @type {ParentNode} */ within) {
   const now = new Date().toDateString();
   for (const time of $$("time", within)) {
@@ -152,18 +195,21 @@ function localTimes(/** @type {ParentNode} */ within) {
     const date = moment.toDateString();
     const message = time.closest(".message");
     if (message) message.dataset.date = date;
-    /** @type {Intl.DateTimeFormatOptions} */
-    const form = message || date === now ? { timeStyle: "short" } : { day: "numeric", month: "short" };
-    time.textContent = moment.toLocaleString([], form);
-    time.title = moment.toLocaleString([], { dateStyle: "full", timeStyle: "short" });
+    time.textContent = timeOf(moment, Boolean(message) || date === now);
+    time.title = inFull.format(moment);
   }
 }
 
 function dayOf(/** @type {string} */ date) {
   const yesterday = new Date();
   yesterday.setDate(yesterday.getDate() - 1);
-  if (date === today) return "Today";
-  return date === yesterday.toDateString() ? "Yesterday" : new Date(date).toLocaleString([], { dateStyle: "full" });
+  const said =
+    date === today
+      ? relative.format(0, "day")
+      : date === yesterday.toDateString()
+        ? relative.format(-1, "day")
+        : new Date(date).toLocaleString(locale, { dateStyle: "full" });
+  return said.charAt(0).toLocaleUpperCase(locale) + said.slice(1);
 }
 // Each day is named once, above its first message. When "Today" is over, all are named again.
 let today = "";
@@ -179,6 +225,22 @@ function nameDays() {
   }
 }
 
+/** Shows who is here: a dot in the list, and the second line of the chat's head. */
+function showPresence() {
+  const online = new Set($$("#presence [data-online]").map((it) => `/chat/${it.dataset.name}`));
+  for (const it of $$("#chats a")) {
+    it.title = online.has(it.getAttribute("href") ?? "") ? (body.dataset.online ?? "") : "";
+  }
+  const { online: here, seen } = $(`#presence [data-name="${to()}"]`)?.dataset ?? {};
+  const minutes = Math.max(5, Math.round((Date.now() - Date.parse(seen ?? "")) / 300_000) * 5);
+  /** @type {[number, Intl.RelativeTimeFormatUnit]} */
+  const ago = minutes < 60 ? [minutes, "minute"] : minutes < 1440 ? [minutes / 60, "hour"] : [minutes / 1440, "day"];
+  const last = seen && body.dataset.seen?.replace("{}", relative.format(-Math.round(ago[0]), ago[1]));
+  const words = (here === undefined ? last : body.dataset.online) ?? "";
+  const line = $(".presence");
+  if (line && line.textContent !== words) line.textContent = words;
+}
+
 /** Tells the server something by a hidden form, if that is news; returns whether it did. */
 function report(/** @type {Reported} */ field, /** @type {number | boolean} */ value) {
   const input = $(field);
@@ -191,6 +253,11 @@ function report(/** @type {Reported} */ field, /** @type {number | boolean} */ v
 function settle() {
   if (acknowledged.size) forget(acknowledged);
   nameDays();
+  for (const it of arrived) if (it.dataset.undelivered) deliver(it);
+  showReading();
+  showStars();
+  showPresence();
+  showNotices();
   for (const refusal of $$("#refusals [data-nonce]:not([data-retry])")) refuse(refusal.dataset.nonce);
   arrived = [];
   acknowledged = new Set();
@@ -200,38 +267,50 @@ function settle() {
   follow(Math.max(Number(cursor?.value), version($(".messages")?.lastElementChild) || 0));
   report("#view [name=visible]", !document.hidden);
   syncDraft();
-  const shown = $$("#chats li").reduce((sum, entry) => sum + unreadIn(entry), 0);
+  const shown = $$("#chats li:not([data-muted])").reduce((sum, entry) => sum + unreadIn(entry), 0);
   const total = $("#total"); // there are chats beyond those of the list
   if (total?.value) further = Number(total.value) - shown;
   if (total) total.value = "";
   const unread = shown + Math.max(0, further);
   const { title = "", end } = $("#pane")?.dataset ?? {};
-  const count = unread - (end === undefined ? 0 : unreadIn($("#chats [aria-current]")));
-  const others = unread - unreadIn($("#chats [aria-current]"));
+  const current = unreadIn($("#chats li:not([data-muted]) [aria-current]"));
+  const count = unread - (end === undefined ? 0 : current);
+  const others = unread - current;
   $(".back .others")?.replaceChildren(others > 0 ? String(others) : "");
+  navigator.setAppBadge?.(unread).catch(() => {}); // only an installed app has one
   document.title = count ? `(${count}) ${title}` : title;
 }
 let further = 0;
 const unreadIn = (/** @type {Maybe} */ it) => Number(it?.querySelector(".unread")?.firstChild?.textContent ?? 0);
 
-/** Makes the page what its pane needs, which is new or was shown before. */
-function opened(isNew = true) {
+/** Makes the page what its pane needs, which is new, or was shown before and left at these places. */
+function opened(isNew = true, tops = /** @type {number[]} */ ([])) {
   const pane = $("#pane");
   if (!pane) return;
+  const day = new Date().toDateString();
+  const isOfToday = !isNew && pane.dataset.today === day;
+  pane.dataset.today = day;
   ahead.clear();
   unloaded.clear();
-  today = ""; // names all days
-  acknowledged = new Set($$("[data-mine]", pane).map((message) => message.dataset.nonce));
+  acknowledged = new Set($$(".message[data-mine]", pane).map((message) => message.dataset.nonce));
+  body.toggleAttribute("data-chat", Boolean(to()));
   for (const it of $$("#chats [aria-current]")) it.removeAttribute("aria-current");
   const current = $(`#chats a[href="/chat/${to()}"]`);
   current?.setAttribute("aria-current", "page");
-  current?.scrollIntoView({ block: "nearest" });
   for (const it of $$(".bar nav a")) it.ariaCurrent = it.dataset.page === pane.dataset.page ? "page" : null;
-  localTimes(pane);
+  if (!isOfToday) {
+    localTimes(pane);
+    today = ""; // names all days
+    nameDays();
+  }
   keep(outbox());
   openDraft(isNew);
+  showReading();
+  // From here on the browser has to lay out the page for an answer, so it is to be as it will be.
+  for (const it of tops.some(Boolean) ? $$(".scroll", pane) : []) it.scrollTo(0, tops.shift() ?? 0);
   openLog(isNew);
   settle();
+  current?.scrollIntoView({ block: "nearest" });
   catchUp();
   if (!isTouch.matches) $("#body")?.focus();
 }
@@ -242,6 +321,8 @@ function catchUp() {
 
 document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
   if (isChanging) return; // the pane is not ready to tell what was read, or typed, in which chat
+  refocus?.focus();
+  refocus = null;
   release(ctx.sourceElement?.id === "catch-up");
   settle();
 });
@@ -261,7 +342,11 @@ body.addEventListener("htmx:ws:close", ({ detail: { code } }) => {
   for (const it of $$("#connection .ended a")) it.setAttribute("href", `/login?next=${encodeURIComponent(here)}`);
 });
 // Then the composer is a form like any other.
-document.addEventListener("submit", (it) => body.dataset.socket === "ended" && it.stopImmediatePropagation(), true);
+document.addEventListener(
+  "submit",
+  (it) => body.dataset.socket === "ended" && !editing && it.stopImmediatePropagation(),
+  true,
+);
 // After a logout the page says so, and does not take people away from what they are writing.
 document.addEventListener("htmx:before:response", (event) => {
   if (event.detail.ctx.response.status === 401) event.preventDefault();

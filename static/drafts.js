@@ -10,7 +10,7 @@ const both = (/** @type {string[]} */ ...texts) => texts.filter(Boolean).join("\
 /** Puts a text into the field, and keeps it here until the server has it. `base` is the server's draft that is in it. */
 function keepDraft(/** @type {string} */ text, base = $("#body")?.dataset.base ?? "") {
   const field = $("#body");
-  if (!field) return;
+  if (!field || editing) return;
   if (field.value !== text) field.value = text;
   field.dataset.base = base;
   if (text === base) localStorage.removeItem(draftKey());
@@ -22,7 +22,7 @@ function saveDraft() {
   const [text, theirs] = [$("#body")?.value ?? "", serversDraft()];
   const form = $("#draft");
   const isKnown = known.has(theirs) && text !== theirs && saved !== `${text}\0${theirs}`;
-  if (!form || !isKnown || body.dataset.socket !== "open") return;
+  if (!form || editing || !isKnown || body.dataset.socket !== "open") return;
   saved = `${text}\0${theirs}`;
   known.add(text);
   form.body.value = text;
@@ -32,7 +32,7 @@ function saveDraft() {
 /** After something arrived, or with `isLeft`: nobody types here any more. */
 function syncDraft(isLeft = false) {
   const [field, theirs] = [$("#body"), serversDraft()];
-  if (!field || (!theirs && !field.value)) return;
+  if (!field || editing || (!theirs && !field.value)) return;
   if (field.value === theirs) known.add(theirs);
   if (known.has(theirs)) return keepDraft(field.value, theirs);
   if (!isLeft && (field.value || document.activeElement === field)) return;

@@ -20,6 +20,8 @@ document.addEventListener("keydown", (event) => {
 });
 function leave() {
   const menu = $(".menu[open]");
+  if (isSelecting()) return endSelection();
+  if (giveUp()) return;
   if (menu) menu.removeAttribute("open");
   else if (!isField(document.activeElement) || document.activeElement === $("#body")) here === "/" || go("/");
 }

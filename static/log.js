@@ -98,7 +98,11 @@ function openLog(/** @type {boolean} */ isNew) {
   below = 0;
   missed = 0;
   if (!log) return;
-  if (!isNew) return unmark(); // where one left it
+  if (!isNew) {
+    $("#read")?.reset(); // it may have been marked as unread
+    delete log.dataset.read;
+    return unmark(); // where one left it
+  }
   const { read, unread, around } = log.dataset;
   const all = Array.from(rows());
   if (unread)
@@ -112,6 +116,33 @@ function openLog(/** @type {boolean} */ isNew) {
   if (!found) return showLine();
   found.scrollIntoView({ block: "center" });
   found.classList.add("found");
+}
+
+/** Tells the server that this tab has the last message of that chat in the list. */
+function deliver(/** @type {Element} */ entry) {
+  const form = $("#delivered");
+  if (!form || body.dataset.socket !== "open" || ($("#pane[data-end]") && $("[aria-current]", entry))) return;
+  form.to.value = $("a", entry)?.getAttribute("href")?.slice("/chat/".length) ?? "";
+  form.delivered.value = entry.dataset.undelivered ?? "";
+  htmx.trigger(form, "knock:report");
+}
+
+/** Shows how far the others got: on one's own messages, and in words if the last one is such. */
+function showReading() {
+  const it = $(".reading");
+  const entry = $("#chats li:has([aria-current])");
+  if (!it || !entry) return;
+  const { delivered = "", read = "", state = "", toldAt } = entry.dataset;
+  Object.assign(it.dataset, { delivered, read });
+  for (const row of $$(".messages > [data-mine]")) {
+    const reached = seq(row) <= Number(read) ? "read" : seq(row) <= Number(delivered) ? "delivered" : "sent";
+    if (row.dataset.state !== reached) row.dataset.state = reached;
+  }
+  const words = $("[data-say]", it);
+  if (!words) return;
+  $("time", it)?.remove();
+  Object.assign(words.dataset, { say: state, name: toldAt ? timeOf(new Date(toldAt)) : "" });
+  say(it);
 }
 
 /** `shown` is the version of what the page holds. */
@@ -129,6 +160,23 @@ function follow(/** @type {number} */ shown) {
   const seen = seq(rows()[placeAt(log.getBoundingClientRect().bottom) - 1]);
   if (seen > Number(log.dataset.read ?? 0) && report("#read [name=seq]", seen)) log.dataset.read = String(seen);
 }
+
+// While one scrolls, the day of the topmost message floats above the log.
+let fading = 0;
+document.addEventListener(
+  "scroll",
+  ({ target }) => {
+    const [log, day] = [$(".chat > .scroll"), $("#day")];
+    if (!log || !day || target !== log) return;
+    const { top } = log.getBoundingClientRect();
+    const first = rows()[placeAt(top)];
+    const isNamed = first?.dataset.day && first.getBoundingClientRect().top >= top; // it says so itself
+    day.textContent = first?.dataset.date && !isNamed ? dayOf(first.dataset.date) : "";
+    clearTimeout(fading);
+    fading = setTimeout(() => day.replaceChildren(), 1500);
+  },
+  true,
+);
 document.addEventListener(
   "click",
   (event) => {

@@ -12,7 +12,8 @@ function stash() {
   if (!pane) return shell;
   panes.delete(here); // so that it is the newest now
   // Settings change with what others do, so they are always asked for.
-  if (pane.dataset.page !== "settings") panes.set(here, { pane, tops: $$(".scroll", pane).map((it) => it.scrollTop) });
+  if (!pane.matches("[data-page=settings], .once"))
+    panes.set(here, { pane, tops: $$(".scroll", pane).map((it) => it.scrollTop) });
   for (const [oldest] of panes) if (panes.size > 20) panes.delete(oldest);
   pane.replaceWith(shell);
   return shell;
@@ -20,6 +21,7 @@ function stash() {
 
 /** Opens a page of this site. `kept` is its pane from before, if that may be shown. */
 async function go(/** @type {string} */ path, push = true, /** @type {Kept | undefined} */ kept = undefined) {
+  giveUp();
   saveDraft();
   clearTimeout(saving);
   opening.abort();
@@ -34,20 +36,30 @@ async function go(/** @type {string} */ path, push = true, /** @type {Kept | und
   away = Boolean(kept);
   if (kept) shell.replaceWith(kept.pane);
   else await htmx.swap({ text, sourceElement: body, target: shell, select: "#pane", swap: "outerHTML" });
-  for (const it of $$("#pane .scroll")) it.scrollTo(0, kept?.tops.shift() ?? 0);
   isChanging = false;
-  opened(!kept);
+  opened(!kept, kept?.tops);
   const pane = $("#pane");
   if (!pane?.contains(document.activeElement)) ($("[autofocus]", pane ?? body) ?? pane)?.focus();
 }
+
+// A chat is asked for when one presses its link, a tenth of a second before the click. Looking at it changes nothing.
+let pressed = { path: "", at: 0, answer: /** @type {Promise<Response | null>} */ (Promise.resolve(null)) };
+document.addEventListener("pointerdown", ({ target, button }) => {
+  const path = /** @type {Element} */ (target).closest("#chats a")?.getAttribute("href") ?? "";
+  if (button || !path || panes.has(path) || path === here) return;
+  pressed = { path, at: Date.now(), answer: ask(path) };
+});
+const ask = (/** @type {string} */ path, signal = /** @type {AbortSignal | null} */ (null)) =>
+  fetch(path, { headers: { "HX-Request": "true", "HX-Target": "section#pane" }, signal }).catch(() => null);
 
 /** A page's HTML, however long it takes until the server answers; null if something else is to be opened. */
 async function load(/** @type {string} */ path, /** @type {AbortSignal} */ signal) {
   const late = setTimeout(() => body.toggleAttribute("data-unreachable", !signal.aborted), 900);
   try {
     for (;;) {
-      const headers = { "HX-Request": "true", "HX-Target": "section#pane" };
-      const answer = await fetch(path, { headers, signal }).catch(() => null);
+      const isPressed = pressed.path === path && Date.now() - pressed.at < 1000;
+      const answer = await (isPressed ? pressed.answer : ask(path, signal));
+      pressed.path = "";
       const text = await answer?.text().catch(() => null);
       if (signal.aborted) return null;
       if (answer?.ok && text?.includes('id="pane"')) return text;
@@ -65,7 +77,8 @@ async function load(/** @type {string} */ path, /** @type {AbortSignal} */ signa
 }
 
 const isPage = (/** @type {URL} */ url) =>
-  url.origin === location.origin && /^\/($|users$|settings|admin|chat\/[^/]+$)/.test(url.pathname);
+  url.origin === location.origin &&
+  /^\/($|users$|search$|starred$|settings|admin|chat\/[^/]+(\/messages\/\d+)?$)/.test(url.pathname);
 
 document.addEventListener("click", (event) => {
   const link = /** @type {Element} */ (event.target).closest("a");

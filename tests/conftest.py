@@ -18,7 +18,7 @@ from tests import site as sites
 from tests.site import Person, Site
 from web.server import embedded, rights
 
-pytest_plugins = ("tests.telegram.fixtures", "tests.notifications.scene")
+pytest_plugins = ("tests.telegram.fixtures", "tests.notifications.scene", "tests.notifications.office")
 
 TOGETHER = {
     "tests/browser/": "Chromium",

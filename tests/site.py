@@ -36,7 +36,7 @@ METRICS_TOKEN = "the-token-of-the-metrics"
 TABLES = (
     "users, sessions, conversations, participants, messages, notifications,"
     " telegram_codes, telegram_requests, telegram_refusals, telegram_cursors, recovery_codes, invitations, blocks,"
-    " former_names"
+    " former_names, earlier_texts, stale_cards, push_devices"
 )
 PATIENCE = 10.0
 """Seconds to wait for what must come."""

@@ -86,7 +86,7 @@ async def list_users(it: Site, part: str) -> None:
 async def create(it: Site, username: str, *, admin: bool) -> None:
     """Make an account, and print its password."""
     if problem := names.problem(username):
-        raise Failed(problem)
+        raise Failed(str(problem))
     password = _new_password()
     password_hash = await users.hash_password(password)
     try:

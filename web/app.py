@@ -16,10 +16,15 @@ from web.views import (
     auth,
     chat,
     confirmation,
+    devices,
+    emoji,
+    errors,
     frames,
     health,
+    keeping,
+    message,
     my_account,
-    pages,
+    search,
     second_factor,
     telegram_settings,
     users,
@@ -32,19 +37,28 @@ routes = [
     Route("/login/code", auth.second_step, methods=["POST"]),
     Route("/logout", auth.log_out, methods=["POST"]),
     Route("/users", users.index),
+    Route("/search", search.index),
+    Route("/emoji", emoji.show),
     Route("/chat/{username}", chat.chat),
     Route("/chat/{username}/messages", chat.messages),
     Route("/chat/{username}/messages", chat.post, methods=["POST"]),
-    Route("/chat/{username}/block", chat.block, methods=["POST"]),
-    Route("/chat/{username}/unblock", chat.unblock, methods=["POST"]),
+    Route("/chat/{username}/messages/{seq}", message.show),
+    Route("/chat/{username}/messages/{seq}", message.edit, methods=["POST"]),
+    Route("/chat/{username}/messages/{seq}/remove", message.remove, methods=["POST"]),
+    Route("/chat/{username}/messages/{seq}/reactions", message.react, methods=["POST"]),
+    Route("/chat/{username}/messages/{seq}/unread", message.unread, methods=["POST"]),
     WebSocketRoute("/ws", frames.Connect()),
     Route("/settings", settings_views.show),
+    Route("/settings/myself", settings_views.change_myself, methods=["POST"]),
+    Route("/settings/privacy", settings_views.change_privacy, methods=["POST"]),
     Route("/settings/password", settings_views.change_password, methods=["POST"]),
     Route("/settings/sessions/end", settings_views.end_other_sessions, methods=["POST"]),
     Route("/settings/confirm", confirmation.confirm, methods=["GET", "POST"]),
     Route("/settings/sessions/{id}/end", settings_views.end_session, methods=["POST"]),
     Route("/settings/invitations", settings_views.invite, methods=["POST"]),
     Route("/settings/invitations/{id}/withdraw", settings_views.withdraw, methods=["POST"]),
+    *keeping.routes,
+    *devices.routes,
     *second_factor.routes,
     *telegram_settings.routes,
     *my_account.routes,
@@ -72,9 +86,10 @@ def make_app(chosen: Settings) -> ASGIApp:
     """The site with these settings."""
     proxies = Proxies(chosen)
     for path in assets.FILES:
-        assets.find(path)  # which takes too long for a request
+        if not path.startswith(assets.LATER):
+            assets.find(path)  # which takes too long for a request
     app = Starlette(
-        routes=routes, exception_handlers=pages.HANDLERS, lifespan=lambda _app: site.running(chosen, proxies)
+        routes=routes, exception_handlers=errors.HANDLERS, lifespan=lambda _app: site.running(chosen, proxies)
     )
     app.router.redirect_slashes = False  # it would lead to wherever the Host header says
     return Doors(Compressed(app), chosen, proxies)

@@ -1,5 +1,6 @@
 """The static files: read and compressed once, then served from memory."""
 
+import asyncio
 import gzip
 import hashlib
 import mimetypes
@@ -14,11 +15,28 @@ from starlette.responses import Response
 
 ROOT = Path(__file__).parent.parent
 STATIC = ROOT / "static"
-HTMX = ROOT / "node_modules" / "htmx.org" / "dist"
+MODULES = ROOT / "node_modules"
+HTMX = MODULES / "htmx.org" / "dist"
+EMOJI = MODULES / "emoji-picker-element"
 # Spelt in one way only, so that nobody fills the memory with others.
-FILES = {file.name: file for file in STATIC.iterdir() if file.suffix in (".js", ".css", ".svg", ".png")} | {
-    f"htmx/{name}": HTMX / name for name in ("htmx.min.js", "ext/hx-ws.min.js", "ext/hx-upsert.min.js")
-}
+FILES = (
+    {file.name: file for file in STATIC.iterdir() if file.suffix in (".js", ".css", ".svg", ".png", ".webmanifest")}
+    | {f"htmx/{name}": HTMX / name for name in ("htmx.min.js", "ext/hx-ws.min.js", "ext/hx-upsert.min.js")}
+    | {f"emoji/{name}": EMOJI / name for name in ("index.js", "picker.js", "database.js")}
+    | {
+        "emoji/ru_RU.js": EMOJI / "i18n" / "ru_RU.js",
+        "emoji/en.json": MODULES / "emoji-picker-element-data" / "en" / "emojibase" / "data.json",
+        "emoji/ru.json": MODULES / "emoji-picker-element-data" / "ru" / "emojibase" / "data.json",
+    }
+)
+
+
+WORKER = "/static/worker.js"
+"""The service worker. It shows notices of the whole site, not only of what is below /static."""
+
+
+LATER = "emoji/"
+"""The beginning of files that are compressed when they are first asked for: a third of a second for all of them."""
 
 
 class Asset(NamedTuple):
@@ -44,7 +62,8 @@ def url(path: str) -> str:
 async def serve(request: Request) -> Response:
     """The view of everything below /static."""
     try:
-        asset = find(request.path_params["path"])
+        path = request.path_params["path"]
+        asset = await asyncio.to_thread(find, path) if path.startswith(LATER) else find(path)
     except KeyError:
         raise HTTPException(404) from None
     is_kept = request.query_params.get("v") == asset.digest
@@ -56,6 +75,8 @@ async def serve(request: Request) -> Response:
     }
     if asset.digest in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
+    if request.url.path == WORKER:
+        headers["Service-Worker-Allowed"] = "/"
     if encoding:
         headers["Content-Encoding"] = encoding
     return Response(asset.bodies[encoding], headers=headers, media_type=asset.kind)

@@ -8,6 +8,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette_compress import CompressMiddleware
 
+from web import words
 from web.log import new_request_id
 from web.proxies import Proxies
 from web.settings import Settings
@@ -62,6 +63,7 @@ class Doors:
 
         headers = Headers(scope=scope)
         given_id = self._proxies.look(scope, headers)
+        words.speak(words.preferred(headers.get("accept-language", "")))
         if scope["type"] == "websocket":
             if _is_cross_site(scope, headers) or _has_impossible_address(scope):
                 await send({"type": "websocket.close", "code": 4403})
@@ -77,7 +79,9 @@ class Doors:
                 own = [(b"x-request-id", request_id)]
                 if not scope["path"].startswith("/static/"):
                     own.append((b"cache-control", b"no-store"))
-                message["headers"] = [*message["headers"], *self._headers, *own]
+                given = [name for name, _ in message["headers"]]
+                own += [header for header in self._headers if header[0] not in given]
+                message["headers"] = [*message["headers"], *own]
             await send(message)
 
         refusal = _refusal(scope, headers)

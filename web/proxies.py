@@ -8,6 +8,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from web.settings import Settings
+from web.words import Sentence
 
 log = logging.getLogger(__name__)
 
@@ -15,16 +16,17 @@ REQUEST_ID = re.compile("[A-Za-z0-9-]{8,64}")
 HINTS = 10
 """Kept at most: they come from what requests say."""
 
-NOT_TRUSTED = (
-    "{} sends X-Forwarded-For but is not trusted, so all its clients count as one. "
+NOT_TRUSTED = Sentence(
+    "%(peer)s sends X-Forwarded-For but is not trusted, so all its clients count as one. "
     "If that is your proxy, name it in FORWARDED_ALLOW_IPS."
 )
-NAMES_NOBODY = (
-    "{} passes requests on without X-Forwarded-For, so all its clients count as one. Let your proxy send that header."
+NAMES_NOBODY = Sentence(
+    "%(peer)s passes requests on without X-Forwarded-For, so all its clients count as one. "
+    "Let your proxy send that header."
 )
-UNKNOWN_HTTPS = (
-    "{} passes on what was opened by https, but Knock was not told, so cookies are not secure and forms are refused. "
-    "Set SITE_URL to the https:// address."
+UNKNOWN_HTTPS = Sentence(
+    "%(peer)s passes on what was opened by https, but Knock was not told, so cookies are not secure and forms are "
+    "refused. Set SITE_URL to the https:// address."
 )
 
 
@@ -34,7 +36,7 @@ class Proxies:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._site_host = settings.site_url.partition("://")[2].lower()
-        self.hints: list[str] = []
+        self.hints: list[Sentence] = []
         """Sentences for the operator: what this process saw that is wrong with the proxies."""
 
     def look(self, scope: Scope, headers: Headers) -> str | None:
@@ -77,12 +79,12 @@ class Proxies:
         if not is_https and headers.get("origin", "").lower() == f"https://{host}":
             self._hint(UNKNOWN_HTTPS, peer)
 
-    def _hint(self, said: str, peer: str) -> None:
-        hint = said.format(peer)
+    def _hint(self, said: Sentence, peer: str) -> None:
+        hint = Sentence(said.message, peer=peer)
         # Anybody on the internet can make headers up, so that only what is near can be the operator's proxy.
         if hint not in self.hints and len(self.hints) < HINTS and _is_private(peer):
             self.hints.append(hint)
-            log.warning(hint)
+            log.warning("%s", hint)
 
 
 def address_of(text: str) -> str | None:

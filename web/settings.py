@@ -20,6 +20,13 @@ T = TypeVar("T")
 Network = IPv4Network | IPv6Network
 
 SECRET_KEY_BYTES = 32
+PUSH_SERVICES = (
+    "https://fcm.googleapis.com",
+    "https://*.push.services.mozilla.com",
+    "https://*.push.apple.com",
+    "https://*.notify.windows.com",
+)
+"""Those of Chrome and its kin, Firefox, Safari, and Edge."""
 ADDRESSES = "addresses.json"
 """In DATA_DIR: DATABASE_URL and REDIS_URL of the embedded servers, while they run."""
 
@@ -61,6 +68,8 @@ class Settings:
     """The bearer token of /metrics; None shows them to nobody."""
     metrics_port: int | None
     """Where the worker answers /readyz and /metrics; the bot does at the next port."""
+    push_services: tuple[str, ...]
+    """Origins that notices to devices may be sent to, with * for any characters: browsers name their service."""
     log_format: str
     trusted_proxies: tuple[Network, ...]
     """Whose X-Forwarded-For and X-Forwarded-Proto count."""
@@ -116,6 +125,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         sign_up=get("SIGN_UP", "open", _one_of("open", "invite", "closed"), "open, invite or closed"),
         metrics_token=environ.get("METRICS_TOKEN", "").strip() or None,
         metrics_port=get("METRICS_PORT", None, _whole(1, 65534), "a port, 1 to 65534"),
+        push_services=get("PUSH_SERVICES", PUSH_SERVICES, _origins, "origins, with spaces between, or none"),
         trusted_proxies=get("FORWARDED_ALLOW_IPS", (), _networks, "addresses or networks, separated by commas"),
         log_format=get("LOG_FORMAT", "console", _one_of("console", "json"), "console or json"),
     )
@@ -237,6 +247,13 @@ def _http(value: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError
     return value.rstrip("/")
+
+
+def _origins(value: str) -> tuple[str, ...]:
+    origins = () if value == "none" else tuple(value.split())
+    if any(not re.fullmatch(r"https?://[\w.*:-]+", origin) for origin in origins):
+        raise ValueError
+    return origins
 
 
 def _networks(value: str) -> tuple[Network, ...]:

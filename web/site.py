@@ -18,12 +18,13 @@ from web.accounts.pace import Pace
 from web.accounts.sessions import Endings
 from web.chat import cache
 from web.chat.cache import Cache
-from web.chat.changes import Announcer
+from web.chat.changes import Announcer, Changes
 from web.chat.contacts import Contacts
 from web.chat.conversations import PEOPLE_CHANGED, Conversations
 from web.chat.history import Latests
 from web.chat.list_updates import ListUpdates
 from web.chat.messages import Messages
+from web.chat.presence_updates import PresenceUpdates
 from web.chat.writer import Writer
 from web.data import postgres, store
 from web.data.models import Participant
@@ -59,8 +60,10 @@ class Site(datastructures.State):
     conversations: Conversations
     latests: Latests
     list_updates: ListUpdates
+    presence_updates: PresenceUpdates
     announcer: Announcer
     messages: Messages
+    changes: Changes
 
 
 Request = requests.Request[Site]
@@ -81,12 +84,13 @@ async def running(settings: Settings, proxies: Proxies | None = None) -> AsyncIt
         )
         hub = Hub(redis, relay, db, limits=settings.limits)
         list_updates = ListUpdates(reader, hub)
+        presence_updates = PresenceUpdates(reader, redis, hub, relay.process_id)
         announcer = Announcer(hub, list_updates, relay)
-        writer = Writer(engine, announcer, relay.enqueue)
+        writer = Writer(engine, reader, announcer, relay.enqueue)
         conversations = Conversations(reader, db, hub)
         limiter = Limiter(redis.client.connection_pool, is_on=settings.limits)
         contacts = Contacts(reader, limiter) if settings.limits else None
-        for part in (reader, relay, hub, list_updates, writer):
+        for part in (reader, relay, hub, list_updates, presence_updates, writer):
             await stack.enter_async_context(part.running())
         await stack.enter_async_context(loops.running(partial(metrics.watch_forever, cast(QueuePool, engine.pool))))
         if not settings.limits:
@@ -105,8 +109,10 @@ async def running(settings: Settings, proxies: Proxies | None = None) -> AsyncIt
             "conversations": conversations,
             "latests": Latests(reader, Cache(redis)),
             "list_updates": list_updates,
+            "presence_updates": presence_updates,
             "announcer": announcer,
-            "messages": Messages(conversations, writer, contacts),
+            "messages": Messages(conversations, reader, writer, contacts),
+            "changes": Changes(conversations, db, announcer),
         }
 
 

@@ -26,6 +26,8 @@ from redis.retry import Retry
 
 from web import log, loops, settings
 from web.data import postgres, store
+from web.data.questions import Reader
+from web.live.relay import Relay
 from web.notifications import sweep
 from web.server import CannotStart, cluster, heartbeat
 from web.settings import BadSetting
@@ -112,23 +114,33 @@ class _Parts(Middleware):
         async_to_sync(self._stack.aclose)()
 
     async def _open(self) -> None:
+        from web.chat import search
         from web.notifications import sending
 
         chosen = settings.load()
         self._stack.enter_context(heartbeat.serving(chosen))
         engine = await self._stack.enter_async_context(postgres.connect(chosen))
-        redis = (await self._stack.enter_async_context(store.connect(chosen.redis_url))).client
+        connection = await self._stack.enter_async_context(store.connect(chosen.redis_url))
+        redis = connection.client
         sessions = postgres.database(engine)
-        forever = [partial(sweep.forever, sessions, redis, enqueue)]
-        bot = None
+        forever = [partial(sweep.forever, sessions, redis, enqueue), partial(search.index_forever, sessions)]
+        bot = announce = None
         if token := chosen.telegram_bot_token:
+            from web.chat import cache, list_updates
             from web.telegram import api
 
+            reader = Reader(engine)
+            relay = Relay[cache.Change](connection, update_lists=cache.update, enqueue=enqueue)
+            for part in (reader, relay):
+                await self._stack.enter_async_context(part.running())
+            announce = partial(list_updates.publish_of, sessions, reader, relay)
             bot = await self._stack.enter_async_context(api.connect(chosen))
             forever.append(partial(bot_name.publish_forever, redis, token, partial(api.username, bot)))
         else:
             logger.warning("TELEGRAM_BOT_TOKEN is not set, so nobody is told on Telegram")
-        self.sender = sending.Sender(sessions, redis, bot, chosen.site_url)
+        self.sender = sending.Sender(sessions, redis, bot, chosen, announce)
+        if bot is not None:
+            forever.append(partial(self.sender.mend_forever))
         await self._stack.enter_async_context(loops.running(*forever))
 
 

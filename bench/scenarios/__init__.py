@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from bench.run import Run
-from bench.scenarios import ceilings, messages, pages, scale, sockets
+from bench.scenarios import browser, ceilings, messages, pages, scale, sockets
 
 SCENARIOS: dict[str, Callable[[Run], None]] = {
     "messages": messages.of_200,
@@ -18,4 +18,5 @@ SCENARIOS: dict[str, Callable[[Run], None]] = {
     "inserts": ceilings.inserts,
     "start": sockets.start,
     "scale": scale.scale,
+    "browser": browser.browser,
 }

@@ -41,7 +41,7 @@ LENGTHEN = """
     WITH chat AS (
         SELECT conversations.* FROM conversations
         JOIN users AS low ON low.id = low_user_id JOIN users AS high ON high.id = high_user_id
-        WHERE low.username IN ('person0', 'person1') AND high.username IN ('person0', 'person1')
+        WHERE low.username IN ('person0', %(other)s) AND high.username IN ('person0', %(other)s)
     ), written AS (
         INSERT INTO messages (conversation_id, seq, version, author_id, nonce, body, created_at)
         SELECT id, n, n, low_user_id, 'n' || n, 'Line ' || n || ' of a long chat, as long as lines are.', now()
@@ -87,7 +87,7 @@ def _fill(postgres: psycopg.Connection, users: int, chats: int, messages: int) -
     people.make(postgres, users)
     postgres.execute(SESSIONS)
     postgres.execute(CONVERSATIONS, {"others": [people.name(number) for number in range(1, chats + 1)]})
-    postgres.execute(LENGTHEN, {"messages": messages})
+    postgres.execute(LENGTHEN, {"other": people.name(1), "messages": messages})
     postgres.execute("VACUUM ANALYZE")
     postgres.execute("CHECKPOINT")
 

@@ -124,7 +124,7 @@ def test_only_a_commit_closes_the_sockets_of_the_sessions_that_it_ends(
     alice: Person, environ: dict[str, str], postgres: psycopg.Connection
 ) -> None:
     ((user, session),) = postgres.execute("SELECT user_id, id FROM sessions").fetchall()
-    me = SignedIn(user, "alice", session, datetime.now(UTC), datetime.now(UTC), False)
+    me = SignedIn(user, "alice", session, datetime.now(UTC), datetime.now(UTC), "alice", None, None, False)
 
     async def log_out(tabs: list[Tab]) -> None:
         async with running(settings.read(environ)) as parts:

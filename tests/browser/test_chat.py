@@ -233,6 +233,21 @@ def test_times_and_days_are_the_readers_own(
     assert page.locator(".message[data-day]").count() == 2
 
 
+def test_the_day_of_what_is_in_view_floats_while_one_scrolls(
+    window: Windows, alice: Person, bob: Person, postgres: psycopg.Connection
+) -> None:
+    fill(postgres, 50)
+    postgres.execute("UPDATE messages SET created_at = now() - interval '1 day' WHERE seq <= 40")
+    page = window(alice, locale="en-GB").open("/chat/bob")
+    connected(page)
+    expect(page.locator("#day")).to_have_text("")
+
+    page.locator(".chat .scroll").evaluate("it => it.scrollBy(0, -900)")
+
+    expect(page.locator("#day")).to_have_text("Yesterday")
+    expect(page.locator("#day")).to_have_text("")  # it fades
+
+
 def test_a_killed_server_loses_nothing(environ: dict[str, str], clean: None, window: Windows) -> None:
     with sites.running(environ, WEB_PROCESSES="1") as site:
         alice, bob = site.person("alice"), site.person("bob")

@@ -22,11 +22,11 @@ def test_first_messages_arrive_in_every_tab(window: Windows, alice: Person, bob:
     for page in pages:
         shows(page, "hello")
     pages[3].get_by_label("Message to").press_sequentially("h")
-    expect(pages[0].get_by_text("bob is typing")).to_be_visible()
+    expect(pages[0].locator(".typing", has_text="bob is typing")).to_be_visible()
     write(pages[3], "hi")
     for page in pages:
         shows(page, "hello", "hi")
-    expect(pages[0].get_by_text("bob is typing")).to_have_count(0)
+    expect(pages[0].locator(".typing", has_text="bob is typing")).to_have_count(0)
     pages[1].reload()
     connected(pages[1])
     bob.post("alice", "by HTTP")

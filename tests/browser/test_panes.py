@@ -283,6 +283,53 @@ def test_an_old_chat_that_is_opened_is_in_the_list(
     expect(page.locator("#chats [aria-current]")).to_contain_text("long ago")
 
 
+def test_the_title_counts_what_is_below_the_first_page_of_the_list(
+    window: Windows, alice: Person, bob: Person, postgres: psycopg.Connection
+) -> None:
+    bob.post("alice", "long ago")
+    postgres.execute(
+        "INSERT INTO users (username, password_hash) SELECT 'friend' || n, '' FROM generate_series(1, 52) AS n"
+    )
+    for n in range(52):
+        alice.post(f"friend{n + 1}", "hello")
+    page = window(alice).open("/")
+    connected(page)
+    expect(page.locator("#chats a[href='/chat/bob']")).to_have_count(0)
+    expect(page).to_have_title("(1) Chats · Knock")
+
+    bob.post("alice", "now")  # moves up into the list
+
+    expect(page.locator("#chats a[href='/chat/bob'] .unread")).to_have_text("2 unread")
+    expect(page).to_have_title("(2) Chats · Knock")
+
+
+def test_on_paper_there_are_the_messages_alone(window: Windows, alice: Person, bob: Person) -> None:
+    alice.post("bob", "the words")
+    page = window(alice, color_scheme="dark").open("/chat/bob")
+    connected(page)
+    page.emulate_media(media="print", color_scheme="dark")
+
+    expect(page.locator(".message-body")).to_be_visible()
+    for gone in (".list", ".bar", "#composer", ".menu", "#tools"):
+        expect(page.locator(gone)).to_be_hidden()
+    colours = "it => [getComputedStyle(it).color, getComputedStyle(it).backgroundColor]"
+    assert page.locator(".bubble").evaluate(colours) == ["rgb(0, 0, 0)", "rgba(0, 0, 0, 0)"]
+
+
+def test_a_file_that_is_dropped_beside_its_place_leaves_the_page_as_it_is(window: Windows, alice: Person) -> None:
+    page = window(alice).open("/")
+    connected(page)
+
+    is_taken = page.evaluate(
+        """() => ["dragover", "drop"].map((kind) => {
+            const event = new DragEvent(kind, { bubbles: true, cancelable: true, dataTransfer: new DataTransfer() });
+            return !document.body.dispatchEvent(event);
+        })"""
+    )
+
+    assert is_taken == [True, True]
+
+
 def test_a_claim_on_somebodys_notifications_shows_on_the_next_page(
     window: Windows, alice: Person, bob: Person, postgres: psycopg.Connection
 ) -> None:

@@ -156,7 +156,7 @@ def test_after_an_upgrade_messages_are_rendered_anew(
         ("templates/chat/_message.html", "message-body", "message-words", False),
         ("templates/_time.html", "<time", "<time hidden", False),
         ("web/templates.py", "%H:%M UTC", "%H.%M UTC", False),
-        ("web/chat/fragments.py", "noopener", "opener", False),
+        ("web/chat/formatting.py", "noopener", "opener", False),
     ],
 )
 def test_a_release_with_other_messages_has_lists_of_its_own(

@@ -1,15 +1,11 @@
 """Blocking: nothing of the blocked person arrives, in any way, and they cannot tell."""
 
-import asyncio
 import time
 
 import psycopg
 
 from tests import site as sites
 from tests.site import Page, Person, messages
-from web import settings
-from web.chat import changes
-from web.site import running
 
 HTMX = {"HX-Request": "true"}
 
@@ -141,26 +137,40 @@ def test_many_held_messages_push_nothing_off_the_page(alice: Person, bob: Person
     assert bob.page("/chat/alice").bodies == [f"held {n}" for n in range(10, 60)]
 
 
-def test_an_edit_of_a_held_message_stays_with_its_author(
-    alice: Person, bob: Person, environ: dict[str, str], postgres: psycopg.Connection
-) -> None:
+def test_changes_do_not_get_past_a_block(alice: Person, bob: Person) -> None:
+    bob.post("alice", "before")
     block(alice, bob)
     bob.post("alice", "held")
-    ((me,),) = postgres.execute("SELECT id FROM users WHERE username = 'bob'").fetchall()
-
-    async def edit() -> None:
-        async with running(settings.read({**environ, "PORT": "8000"})) as parts:
-            conversation = await parts["conversations"].find(me, "alice")
-            async with parts["db"].begin() as db:
-                change = await changes.edit(db, conversation, me, 1, "held and edited")
-            parts["announcer"].announce(change)
 
     with alice.socket() as hers, bob.socket() as his:
-        asyncio.run(edit())
+        his.send(action="edit", to="alice", seq="2", body="held and edited")
         assert his.message().body == "held and edited"
+        his.send(action="edit", to="alice", seq="1", body="nasty")
+        assert "no longer be changed" in his.refusal().get_text()
+        his.send(action="react", to="alice", seq="1", emoji="👎")
+        assert "no longer be changed" in his.refusal().get_text()
+        hers.send(action="react", to="bob", seq="1", emoji="👍")
+        assert "You blocked bob" in hers.refusal().get_text()
+        hers.send(action="react", to="bob", seq="2", emoji="👍")
+        assert "no such message" in hers.refusal().get_text()
         assert hers.hears_nothing_for(0.5)
-    assert bob.page("/chat/alice").bodies == ["held and edited"]
-    assert alice.page("/chat/bob").bodies == []
+    assert alice.http.get("/chat/bob/messages/2").status_code == 404
+    assert bob.page("/chat/alice").bodies == ["before", "held and edited"]
+    assert alice.page("/chat/bob").bodies == ["before"]
+
+
+def test_an_answer_to_a_held_message_does_not_show_it(alice: Person, bob: Person) -> None:
+    block(alice, bob)
+    bob.post("alice", "held")
+    with bob.socket() as his:
+        his.send(action="send", to="alice", body="held too", nonce="a", reply_to="1")
+        assert "held" in his.next(".message-quote").get_text()
+        alice.http.post("/chat/bob/unblock")
+        his.send(action="send", to="alice", body="seen", nonce="b", reply_to="1")
+        assert his.message().body == "seen"
+    page = alice.page("/chat/bob")
+    assert page.bodies == ["seen"]
+    assert page.html.select(".message-quote") == []
 
 
 def test_a_held_message_notifies_nobody(alice: Person, bob: Person, postgres: psycopg.Connection) -> None:

@@ -8,7 +8,7 @@ import redis
 
 from tests import site as sites
 from tests.site import Page, Person, messages
-from web.chat.fragments import LINKS
+from web.chat.formatting import LINKS
 
 HTMX = {"HX-Request": "true"}
 
@@ -56,7 +56,7 @@ def test_a_page_that_is_older_than_its_chat_finds_the_first_messages(alice: Pers
 
     caught = Page(bob.http.get("/chat/alice/messages?after=0&first=1", headers=HTMX))
     assert caught.bodies == ["hello"]
-    assert f"#{log}" in str(caught.one("hx-upsert")["hx-target"]).split(", ")
+    assert f"#{log}" in str(caught.html.select("hx-upsert")[0]["hx-target"]).split(", ")
 
 
 def test_two_first_messages_at_once_begin_one_chat(alice: Person, bob: Person, postgres: psycopg.Connection) -> None:

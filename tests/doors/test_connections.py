@@ -30,10 +30,15 @@ def plugged(site: Site) -> Iterator[socket.socket]:
 
 
 def is_closed(plug: socket.socket) -> bool:
+    """Whether the connection ends after the rest of the answer."""
     try:
-        return plug.recv(1) == b""
+        while plug.recv(4096):
+            pass
     except ConnectionResetError:
-        return True
+        pass
+    except TimeoutError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("name", ["Cookie", "X-Anything"])
@@ -70,8 +75,6 @@ def test_fields_after_a_body_in_chunks_are_bounded(site: Site) -> None:
         with suppress(ConnectionError):
             for _ in range(HEAD_BYTES // 100):
                 plug.sendall(b"X: " + b"x" * 200 + b"\r\n")
-            while plug.recv(4096):
-                pass
         assert is_closed(plug)
 
 

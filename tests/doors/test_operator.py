@@ -120,7 +120,7 @@ def small_disk() -> Iterator[Path]:
 
 @AS_ROOT
 def test_a_full_disk_ends_nothing_and_the_site_comes_back_by_itself(small_disk: Path) -> None:
-    with running(small_disk / "data", free_port()) as run:
+    with running(small_disk, free_port()) as run:  # whose output then lies beside it, where there is room
         assert register(run, "alice") == 303
         filler = small_disk / "filler"
         subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=1M"], capture_output=True)

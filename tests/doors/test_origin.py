@@ -301,7 +301,7 @@ def test_the_operator_is_told_what_is_wrong_with_a_proxy(
         proxies.look({"type": "http", "client": (peer, 1)}, Headers(headers))
 
     said = [record.getMessage() for record in caplog.records]
-    assert said == proxies.hints
+    assert said == [str(hint) for hint in proxies.hints]
     assert len(said) == (hint is not None)
     assert hint is None or (hint in said[0] and peer in said[0])
 

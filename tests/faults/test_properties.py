@@ -5,9 +5,10 @@ page is what it is in `tests/faults/page.py`, with its socket replaced by the fr
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from secrets import token_hex
 from typing import Any, TypeVar
 
@@ -21,10 +22,11 @@ from tests.faults.page import Page, Shown
 from tests.faults.parts import Parts, Somebody
 from web import settings as environment
 from web import site as sites
-from web.chat import changes, fragments, history, lists, reading
+from web.chat import edits, history, lists, reactions, reading
 from web.chat.cache import Latest
-from web.chat.changes import Change
+from web.chat.changes import Alter
 from web.chat.conversations import Conversation
+from web.chat.refusals import Refused
 from web.chat.writer import Posted
 
 T = TypeVar("T")
@@ -119,11 +121,27 @@ def test_every_order_ends_in_the_same_list(chat: Chat) -> None:
                     continue
                 seq = len(self.model) - back
                 message = self.model[seq - 1]
-                if removes:
-                    if self._change(side, process, seq, changes.remove):
-                        message.body, message.is_removed = "", True
-                elif self._change(side, process, seq, changes.edit, edited := f"edited {token_hex(4)}"):
-                    message.body = edited
+                edited = f"edited {token_hex(4)}"
+                alter: Alter = edits.remove if removes else partial(edits.edit, body=edited)
+                is_allowed = message.side == side and not message.is_removed
+                assert self._change(side, process, seq, alter) == is_allowed
+                if is_allowed:
+                    message.body, message.is_removed = ("", True) if removes else (edited, False)
+
+        @rule(side=SIDES, process=SIDES, which=WHICH, emoji=st.sampled_from(reactions.QUICK))
+        def react(self, side: int, process: int, which: int, emoji: str) -> None:
+            if self.model:
+                place = which % len(self.model)
+                alter = partial(reactions.react, emoji=emoji)
+                assert self._change(side, process, place + 1, alter) != self.model[place].is_removed
+
+        @rule(side=SIDES, process=SIDES, which=WHICH)
+        def answer(self, side: int, process: int, which: int) -> None:
+            """What is answered is edited and removed later; the lists compare what quotes of it show."""
+            if self.model:
+                nonce = token_hex(8)
+                seq = which % len(self.model) + 1
+                self._posted(side, nonce, chat.do(self._write(side, process, nonce, seq)))
 
         @rule(side=SIDES)
         def cut(self, side: int) -> None:
@@ -231,10 +249,11 @@ def test_every_order_ends_in_the_same_list(chat: Chat) -> None:
                 )
             ]
 
-        async def _write(self, side: int, process: int, nonce: str) -> Posted:
+        async def _write(self, side: int, process: int, nonce: str, reply_to: int = 0) -> Posted:
             messages = chat.processes[process]["messages"]
             me, other = self.people[side], self.people[1 - side]
-            posted: Posted = await (await messages.post(me.id, other.username, f"said {nonce}", nonce))
+            answered = str(reply_to or "")
+            posted: Posted = await (await messages.post(me.id, other.username, f"said {nonce}", nonce, answered))
             return posted
 
         def _post(self, side: int, process: int, nonce: str) -> None:
@@ -246,23 +265,14 @@ def test_every_order_ends_in_the_same_list(chat: Chat) -> None:
                 self.model.append(Expected(side, nonce, f"said {nonce}"))
             self._arrive(posted.swap)
 
-        def _change(
-            self, side: int, process: int, seq: int, change: Callable[..., Awaitable[Change | None]], *values: str
-        ) -> bool:
-            """Change a message as its author would. Returns whether it may be changed."""
-            site = chat.processes[process]
-
-            async def committed() -> Change | None:
-                async with site["db"].begin() as db:
-                    return await change(db, self.conversation, self.people[side].id, seq, *values)
-
-            made = chat.do(committed())
-            message = self.model[seq - 1]
-            assert (made is not None) == (message.side == side and not message.is_removed)
-            if made is None:
+        def _change(self, side: int, process: int, seq: int, alter: Alter) -> bool:
+            """Change a message as one of the people would. Returns whether they may."""
+            me, other = self.people[side], self.people[1 - side]
+            try:
+                made = chat.do(chat.processes[process]["changes"].make(me.id, other.username, seq, alter))
+            except Refused:
                 return False
-            site["announcer"].announce(made)
-            self._arrive(fragments.message_swap(self.conversation, made.messages[0].html))
+            self._arrive(made.swap)
             return True
 
         def _arrive(self, frame: str) -> None:

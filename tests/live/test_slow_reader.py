@@ -11,7 +11,8 @@ from web.accounts.sessions import SignedIn
 from web.live import socket
 from web.live.socket import OVERLOAD, Socket
 
-ALICE = SignedIn(1, "alice", b"session", datetime.max.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), False)
+LATE = datetime.max.replace(tzinfo=UTC)
+ALICE = SignedIn(1, "alice", b"session", LATE, LATE, "alice", None, None, False)
 
 
 @pytest.mark.parametrize(

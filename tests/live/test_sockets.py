@@ -61,10 +61,12 @@ def test_typing_is_seen_by_the_other_one_only(alice: Person, bob: Person, charli
     with alice.socket() as hers, bob.socket() as his, charlie.socket() as outside:
         hers.send(action="typing", to="bob")
 
-        assert "alice is typing" in his.frame().get_text()
+        assert his.next("[data-say=typing]").get_text() == "alice is typing…"
         hers.write("charlie", "the next frame")
         for tab in (hers, outside):
-            assert [message.body for message in sites.messages(tab.frame())] == ["the next frame"]
+            while (frame := tab.frame()).select("[hx-target='#presence']"):
+                pass  # he came
+            assert [message.body for message in sites.messages(frame)] == ["the next frame"]
 
 
 def test_a_nonce_that_was_sent_before_is_answered_with_its_message(

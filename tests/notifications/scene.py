@@ -73,6 +73,7 @@ class Scene:
             nonce=str(next(self.nonces)),
             body=body,
             held=False,
+            reply_to=None,
         )
 
         outcomes = self.runner.run(self.inserter.write([message]))

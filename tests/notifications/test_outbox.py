@@ -267,7 +267,7 @@ def test_a_burst_is_one_card_that_is_edited_at_a_pace(scene: Scene) -> None:
     assert scene.write("three") == [second]
 
     assert scene.claim(second) is None
-    assert scene.row(second, "problem") == "the card was changed a moment ago"
+    assert scene.row(second, "problem") == "the user was told a moment ago"
     assert timedelta(seconds=2) < scene.row(second, "due_at - now()") <= timedelta(seconds=3)
     scene.later(3)
     claim = scene.claimed(second)
@@ -494,7 +494,7 @@ def test_the_sweep_finds_what_is_due_the_longest_waiting_first(scene: Scene) -> 
     assert [due.id for due in scene.run(lambda db: outbox.due(db, limit=1))] == [charlies]
     assert scene.row(doras, "state, problem") == ("cancelled", "why not")
     recipient = scene.run(lambda db: outbox.recipient(db, bobs))
-    assert recipient == outbox.Recipient(scene.bob, scene.chat_id)
+    assert recipient == outbox.Recipient(scene.bob, scene.chat_id, None)
 
 
 def test_a_postponed_row_is_due_in_a_moment(scene: Scene) -> None:

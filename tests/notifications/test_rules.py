@@ -23,11 +23,15 @@ ROW = Candidate(
     is_wanted=True,
     not_before=None,
     read_seq=3,
+    is_muted=False,
+    pushed_seq=0,
+    pushed_at=None,
     now=NOW,
 )
 FREE = Occasion(
     row=ROW,
     chat="alice",
+    title="Alice",
     card=None,
     first_seq=4,
     unread=[Unread(seq=4, author="alice", body="hello", earlier=0)],
@@ -79,8 +83,8 @@ def test_it_is_sent_now(occasion: Occasion) -> None:
         (tabs(in_view=True, token=1), 30, "a tab is in view"),
         (row(not_before=NOW + seconds(7)), 7, "Telegram demanded a pause"),
         (replace(FREE, earlier_is_sending=True), 1, "an earlier one of the conversation is being sent"),
-        (card(sent=0), 3, "the card was changed a moment ago"),
-        (card(sent=2.5), 0.5, "the card was changed a moment ago"),
+        (card(sent=0), 3, "the user was told a moment ago"),
+        (card(sent=2.5), 0.5, "the user was told a moment ago"),
     ],
 )
 def test_it_waits(occasion: Occasion, delay: float, why: str) -> None:
@@ -90,7 +94,11 @@ def test_it_waits(occasion: Occasion, delay: float, why: str) -> None:
 @pytest.mark.parametrize(
     ("occasion", "state", "why"),
     [
-        (row(is_wanted=False, chat_id=None), "cancelled", "no Telegram account is linked"),
+        (
+            row(is_wanted=False, chat_id=None),
+            "cancelled",
+            "no Telegram account is linked, or logged in before it was sent",
+        ),
         (row(is_wanted=False, token=1), "cancelled", "logged in before it was sent"),
         (replace(FREE, unread=[]), "cancelled", "read or removed before it was sent"),
         (card(sent=60, last_seq=4), "cancelled", "sent already"),

@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from tests import site as sites
+from tests.chat.test_search import seqs
 from tests.site import eventually, free_port
 from tests.telegram.bot_api import TOKEN, USERNAME
 from tests.telegram.fixtures import PATIENCE, Knock
@@ -130,3 +131,12 @@ def _failure(ids: list[int]) -> Exception | None:
     except (redis.RedisError, OSError) as error:
         return error
     return None
+
+
+def test_messages_of_before_are_added_by_the_worker(knock: Knock, postgres: psycopg.Connection) -> None:
+    alice, bob, charlie = map(knock.person, ("alice", "bob", "charlie"))
+    alice.post("bob", "dinner on friday")
+    postgres.execute("UPDATE messages SET people = NULL")
+    eventually(lambda: not postgres.execute("SELECT FROM messages WHERE people IS NULL").fetchall(), 30)
+    assert seqs(bob, "dinner") == [1]
+    assert "around=" not in charlie.http.get("/search?q=dinner").text

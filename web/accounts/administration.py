@@ -14,7 +14,8 @@ Action = Callable[[AsyncSession, Endings, User], Awaitable[None]]
 
 async def listed(db: AsyncSession, q: str, after: str) -> Sequence[User]:
     """A page of users, in the order of their names."""
-    found = select(User).where(User.username.in_(await users.listed(db, q, after)))
+    names = [it.username for it in await users.listed(db, q, after)]
+    found = select(User).where(User.username.in_(names))
     return (await db.scalars(found.order_by(users.folded_name()))).all()
 
 

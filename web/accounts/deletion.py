@@ -42,7 +42,8 @@ async def delete_account(db: AsyncSession, endings: Endings, user_id: int) -> No
     await endings.end_all(db, user_id)
     former = insert(FormerName).values(id=codes.row_id(names.lookalike(username)))
     await db.execute(former.on_conflict_do_nothing())
-    await db.execute(update(Participant).where(Participant.user_id == user_id).values(draft=""))
+    kept = {"draft": "", "pinned_at": None, "muted_until": None, "starred": None}
+    await db.execute(update(Participant).where(Participant.user_id == user_id).values(**kept))
     for table, column in (
         (TelegramCode, TelegramCode.user_id),
         (TelegramRequest, TelegramRequest.user_id),
@@ -62,6 +63,8 @@ async def delete_account(db: AsyncSession, endings: Endings, user_id: int) -> No
         "telegram_name": None,
         "telegram_username": None,
         "telegram_problem": None,
+        "display_name": None,
+        "hue": None,
         "totp_secret": None,
     }
     values = {"username": name(user_id), "password_hash": NO_PASSWORD, "deleted_at": func.now(), "is_admin": False}

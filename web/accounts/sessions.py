@@ -13,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
+from web import words
 from web.accounts import codes
 from web.accounts.users import Verified
-from web.data.models import Session, TelegramRequest, User
+from web.data.models import PushDevice, Session, TelegramRequest, User
 from web.data.questions import Question, Reader
 from web.settings import Settings
 
@@ -36,6 +37,11 @@ class SignedIn:
     session_id: bytes
     expires_at: datetime
     seen_at: datetime
+    shown: str
+    """The name that the others see."""
+    hue: int | None
+    language: str | None
+    """The one chosen in the settings; None for the browser's."""
     has_requests: bool
     """Whether Telegram accounts wait for this user's consent."""
 
@@ -84,15 +90,26 @@ async def start(db: AsyncSession, settings: Settings, endings: "Endings", login:
             expires_at=now + timedelta(seconds=settings.session_max_age),
         )
     )
-    values: dict[str, object] = {"token": 1} | ({"password_hash": login.new_hash} if login.new_hash else {})
+    values: dict[str, object] = {"token": 1, "browser_language": words.language()}
+    if login.new_hash:
+        values["password_hash"] = login.new_hash
     await db.execute(update(User).where(User.id == user_id).values(values))
     return codes.signer(settings, "session").dumps(secret)
 
 
-def valid() -> Select[int, str, bytes, datetime, datetime, bool]:
+def valid() -> Select[int, str, bytes, datetime, datetime, str, int | None, str | None, bool]:
     """The columns of SignedIn for the parameter `session_id`; no row if that session has ended."""
     has_requests = exists().where(TelegramRequest.user_id == User.id, TelegramRequest.holds()).label("has_requests")
-    mine = (User.id, User.username, Session.id.label("session_id"), Session.expires_at, Session.seen_at)
+    mine = (
+        User.id,
+        User.username,
+        Session.id.label("session_id"),
+        Session.expires_at,
+        Session.seen_at,
+        User.shown,
+        User.hue,
+        User.language,
+    )
     return (
         select(*mine, has_requests)
         .join(User, User.id == Session.user_id)
@@ -153,14 +170,17 @@ class Endings:
     async def end_others(self, db: AsyncSession, me: SignedIn) -> None:
         """End every session of the user except this one; the token stays. The caller commits."""
         await self._end(db, Session.user_id == me.id, Session.id != me.session_id)
+        await _forget_devices(db, me.id)
 
     async def end_one(self, db: AsyncSession, me: SignedIn, session_id: bytes) -> bool:
         """End another session of the user; the token stays. Returns whether it was theirs. The caller commits."""
+        await _forget_devices(db, me.id)
         return await self._end(db, Session.user_id == me.id, Session.id == session_id)
 
     async def end_all(self, db: AsyncSession, user_id: int) -> None:
         """End every session of a user; the token stays. The caller commits."""
         await self._end(db, Session.user_id == user_id)
+        await _forget_devices(db, user_id)
 
     async def make_room(self, db: AsyncSession, user_id: int, replaced: bytes | None) -> None:
         """End the session that a new one replaces, and the user's oldest beyond SESSIONS. The caller commits."""
@@ -175,6 +195,11 @@ class Endings:
         event.listen(db.sync_session, "after_rollback", lambda _: ended.clear(), once=True)
         event.listen(db.sync_session, "after_commit", lambda _: self._close_sockets(ended), once=True)
         return len(ended) > 0
+
+
+async def _forget_devices(db: AsyncSession, user_id: int) -> None:
+    """Tell no device of the user of anything: one of them may be lost. The one at hand comes back by itself."""
+    await db.execute(delete(PushDevice).where(PushDevice.user_id == user_id))
 
 
 async def listed(db: AsyncSession, me: SignedIn) -> list[Session]:

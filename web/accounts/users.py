@@ -1,11 +1,10 @@
 """Users: their names and passwords."""
 
 import asyncio
-import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from passlib.hash import argon2
 from sqlalchemy import ColumnElement, cast, func, select
@@ -19,8 +18,6 @@ from web.data.models import FormerName, User
 
 T = TypeVar("T")
 
-FRAGMENT = re.compile(r"[A-Za-z0-9_.-]{1,32}")
-"""A part of a username. It needs no quoting in a tsquery."""
 PAGE = 50
 NEAR = 500
 """The next names in the order, in which a page is looked for before using the index."""
@@ -83,6 +80,13 @@ async def register(db: AsyncSession, username: str, password_hash: str) -> User:
     db.add(user)
     await db.flush()
     return user
+
+
+async def is_anothers(db: AsyncSession, user_id: int, display_name: str) -> bool:
+    """Whether the name looks like the username of somebody else."""
+    looks = names.lookalike(display_name.replace(" ", "-"))
+    alike = select(User.id).where(User.lookalike == looks, User.id != user_id)
+    return await db.scalar(alike.limit(1)) is not None
 
 
 async def find(db: AsyncSession, username: str) -> User | None:
@@ -156,27 +160,33 @@ async def _nobodys_hash() -> str:
 _decoy = ""
 
 
-async def listed(db: AsyncSession, q: str, after: str) -> list[str]:
-    """A page of usernames in alphabetical order that contain `q`, from the first one after `after`.
+class Listed(NamedTuple):
+    username: str
+    shown: str
+    """What they want to be called."""
+    hue: int | None
 
-    Nearly every name would contain a `q` of one or two characters, so only names that begin with it are found.
+
+async def listed(db: AsyncSession, q: str, after: str) -> list[Listed]:
+    """A page of users in alphabetical order whose names contain `q`, from the first one after `after` (a username).
+
+    Nearly every name would contain a `q` of one or two letters, so only usernames that begin with it are found.
     """
     name, part = folded_name(), fold(q)
-    query = select(User.username).where(User.deleted_at.is_(None)).order_by(name)
+    query = select(User.username, User.shown, User.hue).where(User.deleted_at.is_(None)).order_by(name)
     if after:
         query = query.where(name > fold(after))
-    if q and not FRAGMENT.fullmatch(q):
-        return []
-    if 0 < len(q) < 3:
+    if 0 < len(q) < 3 and q.isascii():
         query = query.where(name >= part, name < part + "\x7f")
     elif q:
         # The index finds all names that contain the part, unsorted. If there are so many that sorting takes long, then
         # the next names in the order contain a page of them, so look there first.
-        near = query.limit(NEAR).subquery()
-        with_part = func.strpos(folded_name(near.c.username), part) > 0
-        nearest = select(near.c.username).where(with_part).order_by(folded_name(near.c.username))
-        found = list(await db.scalars(nearest.limit(PAGE)))
+        near = query.add_columns(func.lower(User.username + " " + User.shown).label("names")).limit(NEAR).subquery()
+        nearest = select(near.c.username, near.c.shown, near.c.hue).where(func.strpos(near.c.names, part) > 0)
+        found = (await db.execute(nearest.order_by(folded_name(near.c.username)).limit(PAGE))).all()
         if len(found) == PAGE:
-            return found
-        query = query.where(User.search.op("@@")(cast(f"'{part}':*", TSQUERY)))
-    return list(await db.scalars(query.limit(PAGE)))
+            return [Listed(*row) for row in found]
+        quoted = part.replace("\\", "\\\\").replace("'", "''")
+        prefix = cast(f"'{quoted}':*", TSQUERY)
+        query = query.where(User.search.bool_op("@@")(prefix) | User.display_search.bool_op("@@")(prefix))
+    return [Listed(*row) for row in await db.execute(query.limit(PAGE))]

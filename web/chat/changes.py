@@ -1,22 +1,28 @@
-"""What happens to messages of a conversation: each change raises its version by one, under the row's lock.
+"""What happens to messages of a conversation: each change raises its version, under the row's lock.
 
-An append goes through the writer, which makes one statement of many. An edit or a removal is a statement of its own.
-Either way `announce` passes it on to open pages, to the chat lists and to the cached list.
+An append goes through the writer, which makes one statement of many. What changes a message that was sent (`edits`,
+`reactions`) is a transaction of its own. Either way `announce` passes it on to open pages, to the chat lists and to the
+cached list.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from markupsafe import Markup
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import attributes
 
-from web.chat import cache, fragments
-from web.chat.conversations import Conversation, Message
+from web.chat import cache, fragments, quotes, stored
+from web.chat.conversations import Conversation, Conversations, Message
 from web.chat.list_updates import ListUpdates
+from web.chat.refusals import Cause, Refused
 from web.data import models
+from web.data.postgres import Database
 from web.live.hub import Hub
 from web.live.relay import Relay
+from web.notifications import mending
+from web.words import Sentence
 
 
 class Rendered(NamedTuple):
@@ -35,6 +41,19 @@ class Change(NamedTuple):
     version: int
     last_seq: int
     messages: Sequence[Rendered]
+
+    @property
+    def is_new(self) -> bool:
+        """False if everything was so already."""
+        return self.version > self.before
+
+    @property
+    def swap(self) -> str:
+        return fragments.message_swap(self.conversation, "".join([rendered.html for rendered in self.messages]))
+
+
+Alter = Callable[[AsyncSession, Conversation, int, models.Message], Awaitable[None]]
+"""Changes a row of `messages` for a participant, under the conversation's lock. Raises Refused if they may not."""
 
 
 class Announcer:
@@ -69,49 +88,55 @@ class Announcer:
         self._list_updates.changed(conversation.id, users)
 
 
-async def edit(db: AsyncSession, conversation: Conversation, author_id: int, seq: int, body: str) -> Change | None:
-    """Give a message another body; None if it is not the author's, or was removed. Commit, then announce."""
-    return await _change(db, conversation, author_id, seq, body=body, edited_at=func.now())
+class Changes:
+    """One per process: changes messages that were sent, and announces that."""
+
+    def __init__(self, conversations: Conversations, db: Database, announcer: Announcer) -> None:
+        self._conversations = conversations
+        self._db = db
+        self._announcer = announcer
+
+    async def make(self, me: int, to: str, seq: int, alter: Alter) -> Change:
+        """Alter a message of the chat of user `me` with the user named `to`. Raises Refused."""
+        conversation = await self._conversations.find(me, to)
+        if conversation is None:
+            raise Refused(Cause.NOBODY, Sentence("Nobody here has that name, so there is no chat with them."))
+        async with self._db.begin() as db:
+            made = await change(db, conversation, me, seq, alter)
+        if made.is_new:
+            self._announcer.announce(made)
+        return made
 
 
-async def remove(db: AsyncSession, conversation: Conversation, author_id: int, seq: int) -> Change | None:
-    """Take away a message's body for good; None if it is not the author's, or was removed. Commit, then announce."""
-    return await _change(db, conversation, author_id, seq, body="", removed_at=func.now())
-
-
-async def _change(
-    db: AsyncSession, conversation: Conversation, author_id: int, seq: int, **values: object
-) -> Change | None:
+async def change(db: AsyncSession, conversation: Conversation, me: int, seq: int, alter: Alter) -> Change:
+    """Alter a message, and show it so where it is quoted. Commit, then announce. Raises Refused."""
     # The lock is taken by a statement of its own, so that the next one sees what was committed meanwhile.
     here = models.Conversation.id == conversation.id
     head = select(models.Conversation.version, models.Conversation.last_seq).where(here)
-    before, last_seq = (await db.execute(head.with_for_update(key_share=True))).one()
-    table = models.Message
-    changed = (
-        update(table)
-        .where(
-            table.conversation_id == conversation.id,
-            table.seq == seq,
-            table.author_id == author_id,
-            table.removed_at.is_(None),
+    before, last_seq = (await db.execute(head.with_for_update(key_share=True))).one_or_none() or (0, 0)
+    it = await db.get(models.Message, (conversation.id, seq))
+    if it is None or (it.held and it.author_id != me):
+        raise Refused(Cause.NOTHING, Sentence("There is no such message in this chat."))
+    if it.removed_at:
+        raise Refused(Cause.REMOVED, Sentence("This message was removed."))
+    await alter(db, conversation, me, it)
+    changed = [it] if db.is_modified(it) else []
+    if changed and attributes.get_history(it, "body").has_changes():
+        changed += await quotes.of(db, it)
+        await mending.mark(db, conversation.id, seq)
+    for version, message in enumerate(changed, before + 1):
+        message.version = version
+    await db.execute(update(models.Conversation).where(here).values(version=before + len(changed)))
+    messages = await stored.read(db, conversation.id, [message.seq for message in changed or [it]])
+    rendered = [Rendered(message, fragments.message(conversation, message)) for message in messages]
+    return Change(conversation, before, before + len(changed), last_seq, rendered)
+
+
+def check_blocks(conversation: Conversation, me: int, it: models.Message) -> None:
+    """Raises Refused if what this participant changes would get past a block."""
+    if conversation.is_blocker(me):
+        raise Refused(
+            Cause.BLOCKED, Sentence("You blocked %(name)s. Unblock them to do that.", name=conversation.name(me))
         )
-        .values(version=before + 1, **values)
-        .returning(table)
-    )
-    row = await db.scalar(changed)
-    if row is None:
-        return None
-    await db.execute(update(models.Conversation).where(here).values(version=before + 1))
-    message = Message(
-        seq=row.seq,
-        version=row.version,
-        author_id=row.author_id,
-        nonce=row.nonce,
-        body=row.body,
-        created_at=row.created_at,
-        edited_at=row.edited_at,
-        removed_at=row.removed_at,
-        held=row.held,
-    )
-    rendered = Rendered(message, fragments.message(conversation, message))
-    return Change(conversation, before, before + 1, last_seq, [rendered])
+    if conversation.is_blocked(me) and not it.held:
+        raise Refused(Cause.INVALID, Sentence("This message can no longer be changed."))

@@ -10,6 +10,7 @@ from web.accounts.limiter import Limiter
 from web.chat.refusals import Cause, Refused
 from web.data.models import User
 from web.data.questions import Question, Reader
+from web.words import Counted
 
 NEW = timedelta(days=1)
 """How long an account is new."""
@@ -39,5 +40,10 @@ class Contacts:
         """Count a conversation that user `me` begins. Raises Refused if it is one too many."""
         [age] = await self._reader.fetch(AGE, me=me)
         if age.is_new and (wait := await self._limiter.wait((RATE, "contact", str(me)))):
-            words = f"A new account can begin {RATE.amount} chats an hour. Try again in {-(-wait // 60)} minutes."
-            raise Refused(Cause.CONTACTS, words)
+            too_many = Counted(
+                "A new account can begin %(most)s chats an hour. Try again in %(count)s minute.",
+                "A new account can begin %(most)s chats an hour. Try again in %(count)s minutes.",
+                -(-wait // 60),
+                most=RATE.amount,
+            )
+            raise Refused(Cause.CONTACTS, too_many)

@@ -22,7 +22,7 @@ conversations = models.Conversation
 REMEMBERED = 50_000
 """Conversations that a process remembers at most."""
 PEOPLE_CHANGED = "people-changed"
-"""The topic of notices with the ids of users whose name, membership or blocks have changed."""
+"""The topic of notices with the ids of users whose names, colour, membership or blocks have changed."""
 
 
 class Person(NamedTuple):
@@ -30,6 +30,9 @@ class Person(NamedTuple):
 
     id: int
     username: str
+    shown: str = ""
+    """What they want to be called."""
+    hue: int | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,10 @@ class Conversation:
         """What this participant calls the conversation; it is also their address of it, /chat/{name}."""
         return ", ".join(person.username for person in self.others(user_id))
 
+    def title(self, user_id: int) -> str:
+        """`name` for the eye: what its people want to be called."""
+        return ", ".join(person.shown for person in self.others(user_id))
+
     def element(self, kind: str) -> str:
         """The id of an element of its pages."""
         return f"{kind}-{self.id}" if self.id else f"{kind}-of-{self.key}"
@@ -95,6 +102,13 @@ class Message(NamedTuple):
     removed_at: datetime | None = None
     held: bool = False
     """Its author was blocked when they sent it, so only they may see it."""
+    reply_to: int | None = None
+    quoted_author_id: int | None = None
+    quoted_body: str | None = None
+    """How the message begins that it answers; None if that was removed."""
+    quoted_edited_at: datetime | None = None
+    reactions: Sequence[tuple[str, int]] | None = None
+    """Pairs of an emoji and a user's id, in the order in which they came."""
 
 
 class Found(NamedTuple):
@@ -102,8 +116,12 @@ class Found(NamedTuple):
 
     my_id: int
     my_name: str
+    my_shown: str
+    my_hue: int | None
     their_id: int
     their_name: str
+    their_shown: str
+    their_hue: int | None
     conversation_id: int | None
     i_block: bool
     they_block: bool
@@ -123,8 +141,12 @@ WITH = Question(
     select(
         _MYSELF.id.label("my_id"),
         _MYSELF.username.label("my_name"),
+        _MYSELF.shown.label("my_shown"),
+        _MYSELF.hue.label("my_hue"),
         User.id.label("their_id"),
         User.username.label("their_name"),
+        User.shown.label("their_shown"),
+        User.hue.label("their_hue"),
         conversations.id.label("conversation_id"),
         _blocks(_MYSELF.id.expression, User.id.expression).label("i_block"),
         _blocks(User.id.expression, _MYSELF.id.expression).label("they_block"),
@@ -169,7 +191,9 @@ class Conversations:
         if not rows:
             return None
         found = rows[0]
-        people = sorted([Person(found.my_id, found.my_name), Person(found.their_id, found.their_name)])
+        mine = Person(found.my_id, found.my_name, found.my_shown, found.my_hue)
+        theirs = Person(found.their_id, found.their_name, found.their_shown, found.their_hue)
+        people = sorted([mine, theirs], key=lambda it: it.id)
         pairs = {(found.my_id, found.their_id): found.i_block, (found.their_id, found.my_id): found.they_block}
         blocks = frozenset(pair for pair, is_so in pairs.items() if is_so)
         conversation = Conversation(found.conversation_id or 0, tuple(people), blocks)

@@ -4,23 +4,22 @@ Every function returns text that begins with `<`, which htmx needs to tell a swa
 """
 
 import hashlib
-import re
+from collections import defaultdict
 from collections.abc import Iterable
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
-from linkify_it import LinkifyIt
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from web import templates
+from web.chat import formatting
 from web.chat.conversations import Conversation, Message
 from web.chat.lists import Entry
 
 Html = TypeVar("Html", bound=str)
 
-LINKS = 50
-"""Links in one message at most: the HTML of a link is many times as long as the shortest address."""
 PAGE_BYTES = 512 * 1024
 """What the messages of a page, or of one answer to a page, take at most."""
 HELD = Markup("<!--held by ")
@@ -28,14 +27,11 @@ HELD = Markup("<!--held by ")
 PLACES = 8
 """Styles that tell the authors of neighbouring messages apart; app.css has as many."""
 
-_links = LinkifyIt().add("ftp:", None).add("//", None)
-# linkify is slow even when it finds nothing, so test cheaply first.
-_may_have_links = re.compile(r"://|@|\.\w").search
-
 
 def message(conversation: Conversation, it: Message) -> Markup:
     """A message, the same for every participant."""
     place = conversation.place(it.author_id)
+    html, is_plain = formatting.formatted(it.body)
     # Arguments, and not the message itself: Jinja takes long to look up an attribute.
     return templates.macro("chat/_message.html", "message")(
         conversation.id,
@@ -44,11 +40,31 @@ def message(conversation: Conversation, it: Message) -> Markup:
         conversation.people[place].username,
         place % PLACES,
         it.nonce,
-        linkify(it.body),
+        html,
+        "" if is_plain else it.body,
+        formatting.is_large(it.body),
         templates.time(it.created_at),
         it.edited_at is not None,
         it.removed_at is not None,
+        _quote(conversation, it) if it.reply_to else "",
+        _reactions(conversation, it.reactions) if it.reactions else "",
     )
+
+
+def _quote(conversation: Conversation, it: Message) -> Markup:
+    """What a message answers, as that is now: its author and first line, none if it was removed."""
+    assert it.quoted_author_id is not None
+    author = conversation.person(it.quoted_author_id).username
+    line = it.quoted_body.partition("\n")[0] if it.quoted_body is not None else None
+    return templates.macro("chat/_message.html", "quote")(it.reply_to, author, line, it.quoted_edited_at is not None)
+
+
+def _reactions(conversation: Conversation, reactions: Iterable[tuple[str, int]]) -> Markup:
+    """Each emoji once, with the names of those who gave it."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for emoji, user_id in reactions:
+        groups[emoji].append(conversation.person(user_id).username)
+    return templates.macro("chat/_message.html", "reactions")(groups.items())
 
 
 def with_mine(html: Markup, username: str) -> Markup:
@@ -96,38 +112,33 @@ def chats_swap(entries: Iterable[Entry]) -> str:
     return f'<hx-upsert hx-target="#chats" key="data-order" sort="desc">{html}</hx-upsert>'
 
 
+def gone_swap(conversation: Conversation) -> str:
+    """Takes a chat out of the list."""
+    return f'<hx-partial hx-target="#chat-{conversation.id}" hx-swap="delete"></hx-partial>'
+
+
 def refusal(nonce: str, reason: str, retry: bool) -> str:
     """The answer to a send that was refused."""
     return templates.macro("chat/_refusal.html", "refusal")(nonce, reason, retry)
 
 
+def presence(people: Iterable[tuple[int, str, datetime | None, bool]]) -> str:
+    """Says of each of these people whether they are online, or when they last were."""
+    html = "".join(templates.macro("chat/_presence.html", "presence")(*seen) for seen in people)
+    return f'<hx-upsert hx-target="#presence">{html}</hx-upsert>'
+
+
 def typing(conversation: Conversation, author_id: int) -> str:
     """Somebody is typing; CSS fades it out."""
-    username = conversation.person(author_id).username
-    return templates.macro("chat/_typing.html", "typing")(conversation.target("typing"), username)
-
-
-def linkify(text: str) -> Markup:
-    """The text, escaped, with its http, https and mail addresses as links, as far as LINKS."""
-    found = _links.match(text) if _may_have_links(text) else None
-    if not found:
-        return escape(text)
-    pieces = []
-    end = 0
-    for link in found[:LINKS]:
-        pieces.append(escape(text[end : link.index]))
-        anchor = Markup('<a href="{}" target="_blank" rel="noopener noreferrer nofollow">{}</a>')
-        pieces.append(anchor.format(link.url, link.raw))
-        end = link.last_index
-    pieces.append(escape(text[end:]))
-    return Markup("").join(pieces)
+    shown = conversation.person(author_id).shown
+    return templates.macro("chat/_typing.html", "typing")(conversation.target("typing"), conversation.id, shown)
 
 
 def release() -> str:
     """A digest of everything that decides what a message's HTML is: cached lists of another release are not shown."""
-    sources = [Path(__file__), Path(templates.__file__)]
+    sources = [Path(__file__), Path(formatting.__file__), Path(templates.__file__)]
     sources += [templates.TEMPLATES / name for name in ("chat/_message.html", "_time.html")]
-    digest = hashlib.sha256(version("linkify-it-py").encode())
+    digest = hashlib.sha256((version("linkify-it-py") + version("markdown-it-py")).encode())
     for source in sources:
         digest.update(source.read_bytes())
     return digest.hexdigest()[:8]

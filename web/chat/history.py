@@ -7,7 +7,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 from sqlalchemy import BigInteger, bindparam, select, true
 
-from web.chat import fragments
+from web.chat import fragments, stored
 from web.chat.cache import LENGTH, Cache, Latest
 from web.chat.conversations import Conversation, Message
 from web.data import models
@@ -46,17 +46,7 @@ class Changes(NamedTuple):
 _CONVERSATION, _ME, _SEQ, _VERSION, _FIRST = (
     bindparam(name, type_=BigInteger) for name in ("conversation_id", "me", "seq", "version", "first_seq")
 )
-_MESSAGES = select(
-    models.Message.seq,
-    models.Message.version,
-    models.Message.author_id,
-    models.Message.nonce,
-    models.Message.body,
-    models.Message.created_at,
-    models.Message.edited_at,
-    models.Message.removed_at,
-    models.Message.held,
-).where(models.Message.conversation_id == _CONVERSATION)
+_MESSAGES = stored.MESSAGES.where(models.Message.conversation_id == _CONVERSATION)
 _VISIBLE = _MESSAGES.where(~models.Message.held | (models.Message.author_id == _ME))
 BEFORE = Question(Message, _VISIBLE.where(models.Message.seq < _SEQ).order_by(models.Message.seq.desc()).limit(LENGTH))
 SINCE = Question(Message, _VISIBLE.where(models.Message.seq > _SEQ).order_by(models.Message.seq).limit(LENGTH + 1))

@@ -22,8 +22,9 @@ TIMEOUT = 5
 WRITE = f"""
     WITH sent AS MATERIALIZED (
         SELECT * FROM ROWS FROM (
-            json_to_recordset(%s) AS (conversation_id bigint, author_id bigint, nonce text, body text, held boolean)
-        ) WITH ORDINALITY AS sent (conversation_id, author_id, nonce, body, held, place)
+            json_to_recordset(%s)
+                AS (conversation_id bigint, author_id bigint, nonce text, body text, held boolean, reply_to bigint)
+        ) WITH ORDINALITY AS sent (conversation_id, author_id, nonce, body, held, reply_to, place)
         -- The planner cannot know this limit, so it expects few messages and looks up rows by index.
         LIMIT %s
     ), locked AS MATERIALIZED (
@@ -33,7 +34,7 @@ WRITE = f"""
         ORDER BY id FOR NO KEY UPDATE
     ), known AS MATERIALIZED (
         -- Sent before, with the same nonce: answered with what it became.
-        SELECT place, seq, version, messages.body, created_at, edited_at, removed_at, messages.held
+        SELECT place, seq, version, created_at, messages.held
         FROM sent JOIN messages USING (conversation_id, author_id, nonce)
     ), new AS MATERIALIZED (
         SELECT sent.*, last_seq + row_number() OVER later AS seq, version + row_number() OVER later AS version,
@@ -42,8 +43,11 @@ WRITE = f"""
         WHERE place NOT IN (SELECT place FROM known)
         WINDOW later AS (PARTITION BY conversation_id ORDER BY place)
     ), inserted AS (
-        INSERT INTO messages (conversation_id, seq, version, author_id, nonce, body, created_at, held)
-        SELECT conversation_id, seq, version, author_id, nonce, body, created_at, held FROM new
+        INSERT INTO messages (conversation_id, seq, version, author_id, nonce, body, created_at, held, reply_to, people)
+        SELECT conversation_id, seq, version, author_id, nonce, body, created_at, held, reply_to,
+            CASE WHEN held THEN ARRAY[author_id] ELSE
+                ARRAY(SELECT user_id FROM participants WHERE participants.conversation_id = new.conversation_id) END
+        FROM new
     ), raised AS (
         UPDATE conversations SET version = newest.version, last_seq = newest.seq
         FROM (SELECT conversation_id, max(version) AS version, max(seq) AS seq FROM new GROUP BY 1) AS newest
@@ -78,10 +82,10 @@ WRITE = f"""
         WHERE notifications.attempts = 0 AND (SELECT token FROM users WHERE users.id = notifications.user_id) = 0
         RETURNING id, due_at
     )
-    SELECT 'new', place, seq, version, NULL, created_at, NULL, NULL, held FROM new
+    SELECT 'new', place, seq, version, created_at, held FROM new
     UNION ALL SELECT CASE WHEN created_at < clock_timestamp() - interval '1 second' THEN 'old' ELSE 'known' END,
-        place, seq, version, body, created_at, edited_at, removed_at, held FROM known
-    UNION ALL SELECT 'due', id, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM notified WHERE due_at <= now()
+        place, seq, version, created_at, held FROM known
+    UNION ALL SELECT 'due', id, NULL, NULL, NULL, NULL FROM notified WHERE due_at <= now()
 """  # noqa: S608
 # Planned once, for batches and tables of any size: planning takes as long as writing, and a plan made while the tables
 # are empty would scan them whole when they are full.
@@ -96,6 +100,7 @@ class Sent(TypedDict):
     nonce: str
     body: str
     held: bool
+    reply_to: int | None
 
 
 class Kind(StrEnum):
@@ -114,11 +119,7 @@ class Written(NamedTuple):
     place: int
     seq: int
     version: int
-    body: str | None
-    """None for a new message: what was sent."""
     created_at: datetime
-    edited_at: datetime | None
-    removed_at: datetime | None
     held: bool
 
 
@@ -128,20 +129,8 @@ class Due(NamedTuple):
     id: int
 
 
-def _outcome(
-    kind: str,
-    number: int,
-    seq: int,
-    version: int,
-    body: str | None,
-    created_at: datetime,
-    edited_at: datetime | None,
-    removed_at: datetime | None,
-    held: bool,
-) -> Written | Due:
-    if kind == "due":
-        return Due(number)
-    return Written(kind, number, seq, version, body, created_at, edited_at, removed_at, held)
+def _outcome(kind: str, number: int, seq: int, version: int, created_at: datetime, held: bool) -> Written | Due:
+    return Due(number) if kind == "due" else Written(kind, number, seq, version, created_at, held)
 
 
 def parameters(sent: Sequence[Sent]) -> tuple[str, int]:

@@ -1,8 +1,9 @@
-"""Why a message is not taken."""
+"""Why a message, or a change of one, is not taken."""
 
 from enum import StrEnum
 
 from web import metrics
+from web.words import Sentence
 
 
 class Cause(StrEnum):
@@ -16,6 +17,13 @@ class Cause(StrEnum):
     """Its author blocks the recipient."""
     CONTACTS = "contacts"
     """Its author is new here, and wrote to too many people for the first time."""
+    NOTHING = "nothing"
+    """There is no such message."""
+    AUTHOR = "author"
+    """It is somebody else's message."""
+    REMOVED = "removed"
+    NEWER = "newer"
+    """The message was edited since its author looked at it."""
     PACE = "rate"
     """Its author sends too fast."""
     QUEUE = "queue"
@@ -24,9 +32,9 @@ class Cause(StrEnum):
 
 
 class Refused(Exception):
-    """A send that was refused; the text is for its author. `retry`: the same send may succeed later."""
+    """A send or a change that was refused, and why, for its author. `retry`: the same send may succeed later."""
 
-    def __init__(self, cause: Cause, reason: str, *, retry: bool = False) -> None:
+    def __init__(self, cause: Cause, reason: Sentence, *, retry: bool = False) -> None:
         super().__init__(reason)
         self.cause = cause
         self.retry = retry
@@ -35,4 +43,4 @@ class Refused(Exception):
 
 def too_fast() -> Refused:
     """The author sends more than their pace allows."""
-    return Refused(Cause.PACE, "That was too much at once; it is sent again in a moment.", retry=True)
+    return Refused(Cause.PACE, Sentence("That was too much at once; it is sent again in a moment."), retry=True)

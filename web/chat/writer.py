@@ -6,7 +6,7 @@ There is no timer: a lone message is written at once, and under load one commit 
 import asyncio
 import logging
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,12 +15,15 @@ from markupsafe import Markup
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from web import loops, metrics
-from web.chat import fragments
+from web.chat import fragments, stored
 from web.chat.changes import Announcer, Change, Rendered
 from web.chat.conversations import Conversation, Message
 from web.chat.insert import Due, Inserter, Kind, Sent, Written
 from web.chat.refusals import Cause, Refused
+from web.chat.stored import Place
 from web.data.postgres import DATABASE_AWAY
+from web.data.questions import Reader
+from web.words import Sentence
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +55,7 @@ class Draft:
     author_id: int
     body: str
     nonce: str
+    reply_to: int | None
     key: tuple[int, int, str]
     """What makes two sends the same message."""
     posted: asyncio.Future[Posted]
@@ -71,9 +75,12 @@ class Batch(NamedTuple):
 class Writer:
     """One per process. While PostgreSQL has one batch, the one before is announced and its authors are answered."""
 
-    def __init__(self, engine: AsyncEngine, announcer: Announcer, enqueue: Callable[[Sequence[int]], None]) -> None:
+    def __init__(
+        self, engine: AsyncEngine, reader: Reader, announcer: Announcer, enqueue: Callable[[Sequence[int]], None]
+    ) -> None:
         """`enqueue` hands notification ids to the worker, without blocking."""
         self._inserter = Inserter(engine)
+        self._reader = reader
         self._announcer = announcer
         self._enqueue = enqueue
         self._drafts: deque[Draft] = deque()
@@ -81,15 +88,18 @@ class Writer:
         self._written: asyncio.Queue[Batch] = asyncio.Queue(1)
         self._loop = asyncio.get_running_loop()  # asking for it costs a system call
 
-    def write(self, conversation: Conversation, author_id: int, body: str, nonce: str) -> asyncio.Future[Posted]:
+    def write(
+        self, conversation: Conversation, author_id: int, body: str, nonce: str, reply_to: int | None = None
+    ) -> asyncio.Future[Posted]:
         """The message, once it is committed; a nonce that was used before gives the message that it made then.
 
         Raises Refused, here or in the future.
         """
         if len(self._drafts) >= QUEUE:
-            raise Refused(Cause.QUEUE, "Too many messages are waiting right now.", retry=True)
+            raise Refused(Cause.QUEUE, Sentence("Too many messages are waiting right now."), retry=True)
         key = (conversation.id, author_id, nonce)
-        draft = Draft(conversation, author_id, body, nonce, key, self._loop.create_future(), self._loop.time())
+        posted: asyncio.Future[Posted] = self._loop.create_future()
+        draft = Draft(conversation, author_id, body, nonce, reply_to, key, posted, self._loop.time())
         self._drafts.append(draft)
         self._more.set()
         return draft.posted
@@ -123,7 +133,7 @@ class Writer:
             outcomes = await self._inserter.write(list(map(_sent, sent)))
         except Exception as error:
             if isinstance(error, DATABASE_AWAY):
-                refused = Refused(Cause.DATABASE, "Knock cannot keep messages at the moment.", retry=True)
+                refused = Refused(Cause.DATABASE, Sentence("Knock cannot keep messages at the moment."), retry=True)
             elif len(drafts) > 1:
                 middle = len(drafts) // 2
                 await self._settle(drafts[:middle])
@@ -131,7 +141,7 @@ class Writer:
                 return
             else:
                 log.exception("A message could not be written")
-                refused = Refused(Cause.ERROR, "This message could not be kept.")
+                refused = Refused(Cause.ERROR, Sentence("This message could not be kept."))
             for draft in drafts:
                 if not draft.posted.done():
                     draft.posted.set_exception(refused)
@@ -147,7 +157,7 @@ class Writer:
                 # The messages are committed, so their pages learn that when they send them again.
                 for draft in batch.drafts:
                     if not draft.posted.done():
-                        draft.posted.set_exception(Refused(Cause.ERROR, "Something went wrong.", retry=True))
+                        draft.posted.set_exception(Refused(Cause.ERROR, Sentence("Something went wrong."), retry=True))
                 raise
 
     async def _answer(self, batch: Batch) -> None:
@@ -155,12 +165,13 @@ class Writer:
         posted_by_key: dict[tuple[int, int, str], Posted] = {}
         new: dict[int, list[Posted]] = defaultdict(list)
         due, old = [], []
+        found = await self._found(batch)
         for outcome in batch.outcomes:
             if isinstance(outcome, Due):
                 due.append(outcome.id)
                 continue
             draft = batch.sent[outcome.place - 1]
-            posted = posted_by_key[draft.key] = _posted(draft, outcome)
+            posted = posted_by_key[draft.key] = _posted(draft, outcome, found)
             if posted.is_new:
                 new[draft.conversation.id].append(posted)
             elif outcome.kind == Kind.OLD:
@@ -179,6 +190,16 @@ class Writer:
                 draft.posted.set_result(posted_by_key[draft.key])
         metrics.ACKNOWLEDGED.observe(self._loop.time() - batch.drafts[0].arrived)
 
+    async def _found(self, batch: Batch) -> Mapping[Place, Message]:
+        """The messages that were known, and those that answer others, which may have changed until the commit."""
+        wanted = []
+        for outcome in batch.outcomes:
+            if isinstance(outcome, Written):
+                draft = batch.sent[outcome.place - 1]
+                if draft.reply_to or outcome.kind != Kind.NEW:
+                    wanted.append(Place(draft.conversation.id, outcome.seq))
+        return await stored.at(self._reader, wanted)
+
 
 def _sent(draft: Draft) -> Sent:
     return {
@@ -187,21 +208,25 @@ def _sent(draft: Draft) -> Sent:
         "nonce": draft.nonce,
         "body": draft.body,
         "held": draft.conversation.is_blocked(draft.author_id),
+        "reply_to": draft.reply_to,
     }
 
 
-def _posted(draft: Draft, written: Written) -> Posted:
-    message = Message(
-        seq=written.seq,
-        version=written.version,
-        author_id=draft.author_id,
-        nonce=draft.nonce,
-        body=draft.body if written.body is None else written.body,
-        created_at=written.created_at,
-        edited_at=written.edited_at,
-        removed_at=written.removed_at,
-        held=written.held,
-    )
+def _posted(draft: Draft, written: Written, found: Mapping[Place, Message]) -> Posted:
+    message = found.get(Place(draft.conversation.id, written.seq))
+    if message is None:
+        message = Message(
+            seq=written.seq,
+            version=written.version,
+            author_id=draft.author_id,
+            nonce=draft.nonce,
+            body=draft.body,
+            created_at=written.created_at,
+            held=written.held,
+        )
+    elif written.kind == Kind.NEW:
+        # It may have changed since; whoever changed it announces that.
+        message = message._replace(version=written.version)
     html = fragments.message(draft.conversation, message)
     return Posted(draft.conversation, message, html, written.kind == Kind.NEW)
 

@@ -5,22 +5,25 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     CheckConstraint,
     ColumnElement,
     Computed,
     DateTime,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     LargeBinary,
+    SmallInteger,
     Text,
     UniqueConstraint,
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import TSVECTOR
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
+from sqlalchemy.orm import Mapped, column_property, mapped_column
 
 from web.data.postgres import Base
 
@@ -43,6 +46,7 @@ class User(Base):
         Index("uq_users_username", text('lower(username) COLLATE "C"'), unique=True),
         Index("ix_users_lookalike", "lookalike"),
         Index("ix_users_search", "search", postgresql_using="gin"),
+        Index("ix_users_display_search", "display_search", postgresql_using="gin"),
         Index("ix_users_telegram_chat_id", "telegram_chat_id", postgresql_where=text("telegram_chat_id IS NOT NULL")),
     )
 
@@ -64,6 +68,23 @@ class User(Base):
     """Of the second factor, in base32; None without one."""
     totp_step: Mapped[int | None] = mapped_column(BigInteger)
     """The 30 seconds whose code was used last: no code is good twice."""
+    display_name: Mapped[str | None] = mapped_column(Text)
+    """What the others see instead of the username."""
+    hue: Mapped[int | None] = mapped_column(SmallInteger)
+    """The avatar's colour, from 0 to 7; None for the username's own."""
+    language: Mapped[str | None] = mapped_column(Text)
+    """The one chosen in the settings; None for the browser's."""
+    browser_language: Mapped[str | None] = mapped_column(Text)
+    """At the last login."""
+    telegram_language: Mapped[str | None] = column_property(func.coalesce(language, browser_language))
+    shown: Mapped[str] = column_property(func.coalesce(display_name, username))
+    """The name that the others see."""
+    hides_reading: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Nobody sees how far they read, and they see nobody's."""
+    hides_presence: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Nobody sees when they are here, and they see nobody's."""
+    seen_at: Mapped[datetime | None] = mapped_column(Moment)
+    """When they last had a live tab, to a few minutes."""
     is_admin: Mapped[bool] = mapped_column(server_default=text("false"))
     banned_at: Mapped[datetime | None] = mapped_column(Moment)
     deleted_at: Mapped[datetime | None] = mapped_column(Moment)
@@ -72,6 +93,9 @@ class User(Base):
     lookalike: Mapped[str] = mapped_column(Text, Computed(LOOKALIKE, persisted=True), deferred=True)
     search: Mapped[str] = mapped_column(TSVECTOR, Computed("username_search(username)", persisted=True), deferred=True)
     """Every ending of the name, so that an indexed prefix match finds any part of it."""
+    display_search: Mapped[str] = mapped_column(
+        TSVECTOR, Computed("username_search(coalesce(display_name, ''))", persisted=True), deferred=True
+    )
 
 
 class FormerName(Base):
@@ -164,15 +188,33 @@ class Participant(Base):
             "conversation_id",
             postgresql_where=text("active_at IS NOT NULL"),
         ),
+        Index("ix_participants_pinned", "user_id", postgresql_where=text("pinned_at IS NOT NULL")),
+        Index("ix_participants_starred", "user_id", postgresql_where=text("starred IS NOT NULL")),
     )
 
     conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"), primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True)
     read_seq: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    delivered_seq: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    """The newest message that a tab of theirs has got."""
+    told_seq: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    """The newest message that they were told of on Telegram."""
+    told_at: Mapped[datetime | None] = mapped_column(Moment)
+    pushed_seq: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    """The newest message that the user's devices were told of, at `pushed_at`."""
+    pushed_at: Mapped[datetime | None] = mapped_column(Moment)
+    fallen: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    """By how much the numbers have fallen that otherwise only rise: see `Entry.edition` in chat/lists.py."""
     active_at: Mapped[datetime | None] = mapped_column(Moment)
     """When the newest message came; None if there is none yet."""
     shown_seq: Mapped[int | None] = mapped_column(BigInteger)
     """The last message that the user may see, if those after it are held; None if it is the conversation's last one."""
+    pinned_at: Mapped[datetime | None] = mapped_column(Moment)
+    """When they pinned the chat: it is above those that are not."""
+    muted_until: Mapped[datetime | None] = mapped_column(Moment)
+    """Until then nobody and nothing tells them of new messages; the year 9999 stands for always."""
+    starred: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
+    """The seqs of the messages that they starred, as they did it; None if there are none."""
     draft: Mapped[str] = mapped_column(Text, server_default="")
     """What they have typed and not sent."""
     draft_edition: Mapped[int] = mapped_column(server_default=text("0"))
@@ -187,6 +229,21 @@ class Message(Base):
         # Keyed by the conversation first, so that a distributed PostgreSQL can place the table by it.
         UniqueConstraint("conversation_id", "author_id", "nonce"),
         Index("ix_messages_version", "conversation_id", "version"),
+        Index(
+            "ix_messages_reply_to",
+            "conversation_id",
+            "reply_to",
+            "seq",
+            postgresql_where=text("reply_to IS NOT NULL"),
+        ),
+        Index(
+            "ix_messages_search",
+            text("message_search(body, people)"),
+            postgresql_using="gin",
+            postgresql_where=text("removed_at IS NULL"),
+            postgresql_with={"gin_pending_list_limit": 512},
+        ),
+        Index("ix_messages_unindexed", "conversation_id", "seq", postgresql_where=text("people IS NULL")),
     )
 
     conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"), primary_key=True)
@@ -201,6 +258,29 @@ class Message(Base):
     removed_at: Mapped[datetime | None] = mapped_column(Moment)
     held: Mapped[bool] = mapped_column(server_default=text("false"))
     """Sent by somebody whom the recipient blocked: only its author ever sees it."""
+    reply_to: Mapped[int | None] = mapped_column(BigInteger)
+    """The `seq` of the message that it answers, in the same conversation."""
+    people: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
+    """Who may find it; None if it is not in the index yet."""
+    reactions: Mapped[list[tuple[str, int]] | None] = mapped_column(JSONB(none_as_null=True))
+    """Pairs of an emoji and a user's id, in the order in which they came; None if there are none."""
+
+
+class EarlierText(Base):
+    """What a message said before an edit; `version` is the last one of the message that said so."""
+
+    __tablename__ = "earlier_texts"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["conversation_id", "seq"], ["messages.conversation_id", "messages.seq"], name="fk_earlier_texts_message"
+        ),
+    )
+
+    conversation_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    version: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    body: Mapped[str] = mapped_column(Text)
+    written_at: Mapped[datetime] = mapped_column(Moment)
 
 
 class NotificationState(StrEnum):
@@ -273,6 +353,30 @@ class Notification(Base):
     created_at: Mapped[datetime] = mapped_column(Moment, server_default=func.now())
     due_at: Mapped[datetime] = mapped_column(Moment, server_default=func.now())
     sent_at: Mapped[datetime | None] = mapped_column("told_at", Moment)
+
+
+class StaleCard(Base):
+    """A card of this notification shows a message that has changed since. The row goes once the card is right."""
+
+    __tablename__ = "stale_cards"
+
+    notification_id: Mapped[int] = mapped_column(
+        ForeignKey("notifications.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    due_at: Mapped[datetime] = mapped_column(Moment, server_default=func.now())
+
+
+class PushDevice(Base):
+    """A browser that gets notices by Web Push: where to send them, and its keys to encrypt them with (RFC 8291)."""
+
+    __tablename__ = "push_devices"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    endpoint: Mapped[str] = mapped_column(Text, unique=True)
+    p256dh: Mapped[str] = mapped_column(Text)
+    auth: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(Moment, server_default=func.now())
 
 
 class TelegramCode(Base):

@@ -11,7 +11,7 @@ from inspect import Signature, signature
 from typing import Any, Generic, TypeVar, TypeVarTuple
 
 from psycopg.rows import args_row
-from sqlalchemy import Select
+from sqlalchemy import ARRAY, BigInteger, Select, TableValuedAlias, bindparam, column, func
 from sqlalchemy.dialects.postgresql.psycopg import dialect
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql.dml import ReturningUpdate
@@ -61,6 +61,13 @@ def outer_join(
     parameters = [*signature(first).parameters.values(), *signature(second).parameters.values()]
     row.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what Question checks
     return row
+
+
+def pairs(**parameters: str) -> TableValuedAlias:
+    """A table to join, whose columns take their values from parameters that hold a list of bigints each."""
+    lists = [bindparam(parameter, type_=ARRAY(BigInteger)) for parameter in parameters.values()]
+    columns = [column(name, BigInteger) for name in parameters]
+    return func.unnest(*lists).table_valued(*columns, name="wanted").render_derived()
 
 
 class Reader:

@@ -9,7 +9,7 @@ come back at random moments and catch up.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -56,6 +56,7 @@ class Hub:
         self._sockets: dict[int, set[Socket]] = defaultdict(set)
         self._handlers: dict[str, Callable[[Sequence[Any]], None]] = {SESSIONS_ENDED: self._close_sessions}
         self._forgetters: list[Callable[[], None]] = []
+        self._watchers: list[Callable[[Iterable[int]], None]] = []
         self._listening = asyncio.Event()
         self._heard_at = 0.0
         """When Redis last said something."""
@@ -125,6 +126,14 @@ class Hub:
         """Call `handler` with the ids of each notice on the topic, and `missed` when notices may have been lost."""
         self._handlers[topic] = handler
         self._forgetters.append(missed)
+
+    def on_presence(self, watcher: Callable[[Iterable[int]], None]) -> None:
+        """Call `watcher` with users who may have opened their first tab at this process, or closed their last one."""
+        self._watchers.append(watcher)
+
+    def has(self, user: int) -> bool:
+        """Whether a page of that user is open at this process."""
+        return user in self._sockets
 
     def end_sessions(self, session_ids: Iterable[bytes]) -> None:
         """Close the sockets of ended sessions, in any process."""
@@ -213,12 +222,14 @@ class Hub:
             await asyncio.sleep(presence.REFRESH_SECONDS)
             await self.renew_presence(list(self._sockets))
 
-    async def renew_presence(self, users: Iterable[int]) -> None:
+    async def renew_presence(self, users: Collection[int]) -> None:
         """Renew the leases that say that these users were here a moment ago, and which of them look at a tab.
 
         Users who come while Redis is being told share the next round, which goes on even if this call is cancelled.
         """
         self._to_renew.update(users)
+        for watcher in self._watchers:
+            watcher(users)
         if self._next_renewal is None:
             self._next_renewal = asyncio.create_task(self._renew_presence())
         await asyncio.shield(self._next_renewal)

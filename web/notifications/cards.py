@@ -2,13 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader
-
+from web import templates
 from web.notifications.rules import Unread
-from web.templates import TEMPLATES
 
 BODY = 300
 """Characters of a message that a card shows."""
@@ -19,18 +16,23 @@ ROOM = 3500
 def knock(site_url: str, chat: str, messages: Sequence[Unread]) -> str:
     """The messages, who wrote them, and where to read them. `chat` is what their reader calls the conversation."""
     shown = _fitting([replace(message, body=_shortened(message.body)) for message in messages])
-    return _render(
+    return templates.page(
         "notifications/card.html",
         messages=shown,
         earlier=shown[0].earlier,
         # With two people in a chat it is called by the author's name, and the earlier messages are theirs too.
-        is_from_one=shown[0].author == chat,
+        is_from_one="," not in chat,
         address=f"{site_url}/chat/{quote(chat)}",
     )
 
 
+def over(chat: str, *, is_read: bool) -> str:
+    """For a card that is too old to be deleted, and whose messages were all read, or else removed."""
+    return templates.page("notifications/over.html", chat=chat, is_read=is_read)
+
+
 def test(username: str) -> str:
-    return _render("notifications/test.html", username=username)
+    return templates.page("notifications/test.html", username=username)
 
 
 def _shortened(body: str) -> str:
@@ -55,12 +57,3 @@ def _fitting(messages: Sequence[Unread]) -> list[Unread]:
 def _length(text: str) -> int:
     """In UTF-16 code units, as Telegram counts: https://core.telegram.org/api/entities#entity-length"""
     return len(text.encode("utf-16-le", errors="surrogatepass")) // 2
-
-
-def _render(template: str, **context: object) -> str:
-    return _templates().get_template(template).render(context)
-
-
-@cache
-def _templates() -> Environment:
-    return Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)

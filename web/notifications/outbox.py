@@ -16,9 +16,10 @@ from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from web.data.models import OPEN_STATES, Notification, NotificationState, User
+from web.data.models import OPEN_STATES, Notification, NotificationState, Participant, User
 from web.live.presence import Presence
 from web.notifications import rules
+from web.notifications.push import PushError
 from web.notifications.rules import MOMENT, TRIES, End, Occasion, Unread, Wait, has_card, is_due
 from web.telegram.errors import TelegramError
 
@@ -42,6 +43,7 @@ class Due:
 class Recipient:
     user_id: int
     chat_id: int | None
+    language: str | None
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,13 @@ class Claim:
     id: int
     user_id: int
     conversation_id: int
-    chat_id: int
+    chat_id: int | None
     chat: str
+    title: str
     messages: Sequence[Unread]
     first_seq: int
+    pushed_seq: int
+    """The last message that the user's devices were told of."""
     attempts: int
     """How many tries there were, with this one."""
     lease: datetime
@@ -90,7 +95,7 @@ async def forget_old(db: AsyncSession, limit: int = 1000) -> int:
 async def recipient(db: AsyncSession, notification_id: int) -> Recipient | None:
     """Whom to notify; None if the notification is not due."""
     query = (
-        select(Notification.user_id, User.telegram_chat_id.label("chat_id"))
+        select(Notification.user_id, User.telegram_chat_id.label("chat_id"), User.telegram_language.label("language"))
         .join(User, User.id == Notification.user_id)
         .where(Notification.id == notification_id, is_due())
     )
@@ -128,8 +133,11 @@ async def claim(db: AsyncSession, notification_id: int, presence: Presence) -> C
     return claim
 
 
-async def mark_sent(db: AsyncSession, claim: Claim, card_id: int) -> Sequence[int]:
-    """It was sent, on this card. Returns the ids of older cards, which are to be deleted. The caller commits."""
+async def mark_sent(db: AsyncSession, claim: Claim, card_id: int | None) -> Sequence[int]:
+    """It was sent, on this card, or None: to devices alone. Returns the ids of older cards, which are to be deleted.
+
+    The caller commits.
+    """
     rang = card_id != claim.card_id
     held = await _update(
         db,
@@ -142,6 +150,9 @@ async def mark_sent(db: AsyncSession, claim: Claim, card_id: int) -> Sequence[in
         sent_at=func.now(),
         problem=None,
     )
+    if held and card_id is not None:
+        mine = (Participant.user_id == claim.user_id) & (Participant.conversation_id == claim.conversation_id)
+        await db.execute(update(Participant).where(mine).values(told_seq=claim.messages[-1].seq, told_at=func.now()))
     if not rang or not held:
         return []
     older = select(Notification.card_id).where(has_card(claim.user_id, claim.conversation_id))
@@ -155,8 +166,8 @@ async def mark_deleted(db: AsyncSession, claim: Claim, card_id: int) -> None:
     await _update(db, shown, card_id=None)
 
 
-async def mark_refused(db: AsyncSession, claim: Claim, error: TelegramError) -> None:
-    """Telegram did not take it: it is tried again at the right time, or has failed. The caller commits."""
+async def mark_refused(db: AsyncSession, claim: Claim, error: TelegramError | PushError) -> None:
+    """It was not taken: it is tried again at the right time, or has failed. The caller commits."""
     changes: dict[str, object]
     if error.retry_after is not None:
         # A pause that Telegram demands does not count as a try.
@@ -176,15 +187,16 @@ async def pause(db: AsyncSession, chat_id: int, seconds: float) -> None:
 
 def _claim(at: Occasion) -> Claim:
     card = at.live_card
-    assert at.row.chat_id is not None  # otherwise the rules object
     return Claim(
         id=at.row.id,
         user_id=at.row.user_id,
         conversation_id=at.row.conversation_id,
         chat_id=at.row.chat_id,
         chat=at.chat,
+        title=at.title,
         messages=at.unread,
         first_seq=at.first_seq,
+        pushed_seq=at.row.pushed_seq,
         attempts=at.row.attempts + 1,
         lease=at.row.now + LEASE,
         card_id=card.card_id if card else None,

@@ -7,6 +7,7 @@ picks. Once the row is due, `read` reads everything again and `objection` decide
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Boolean, ColumnElement, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,7 +16,10 @@ from sqlalchemy.orm import aliased
 from web.data.models import OPEN_STATES, Conversation, Message, Notification, NotificationState, Participant, User
 from web.live.presence import Presence
 
-WANTS_NOTIFICATIONS = "telegram_chat_id IS NOT NULL AND (token = 0 OR notify_when_away)"
+WANTS_NOTIFICATIONS = (
+    "(token = 0 OR notify_when_away) AND (telegram_chat_id IS NOT NULL"
+    " OR EXISTS (SELECT FROM push_devices WHERE push_devices.user_id = users.id))"
+)
 """SQL: whether a row of `users` is of somebody who may want to be notified of a new message (promises T2 and T3)."""
 
 TRIES = 8
@@ -45,6 +49,10 @@ class Candidate:
     not_before: datetime | None
     """When the pause ends that Telegram demanded for this chat."""
     read_seq: int
+    is_muted: bool
+    pushed_seq: int
+    """The last message that the user's devices were told of, at `pushed_at`."""
+    pushed_at: datetime | None
     now: datetime
     """PostgreSQL's clock."""
 
@@ -80,6 +88,8 @@ class Occasion:
     row: Candidate
     chat: str
     """What the user calls the conversation; also their address of it, /chat/{chat}."""
+    title: str
+    """`chat` for the eye."""
     card: Card | None
     first_seq: int
     """The first message for the card: the row's first one, or an earlier one that is already on the card."""
@@ -93,6 +103,13 @@ class Occasion:
     def live_card(self) -> Card | None:
         """The card to edit; None to send a new one."""
         return self.card if self.card and self.card.card_at > self.row.now - CARD_LIFE else None
+
+    @property
+    def told(self) -> tuple[int, datetime | None]:
+        """The last message that the user was told of, and when that was: on Telegram, or else on their devices."""
+        if self.card:
+            return self.card.last_seq, self.card.sent_at
+        return (0, None) if self.row.chat_id is not None else (self.row.pushed_seq, self.row.pushed_at)
 
 
 @dataclass(frozen=True)
@@ -125,12 +142,17 @@ async def read(db: AsyncSession, notification_id: int, presence: Presence) -> Oc
         return None
     card = await _card(db, row)
     first_seq = min(row.first_seq, card.first_seq) if card else row.first_seq
+    if row.chat_id is None and row.pushed_seq > row.read_seq:
+        first_seq = row.read_seq + 1  # a device shows the new notice in place of the last one
     return Occasion(
         row=row,
-        chat=await _chat(db, row),
+        chat=await chat_name(db, row.user_id, row.conversation_id),
+        title=await chat_name(db, row.user_id, row.conversation_id, User.shown),
         card=card,
         first_seq=first_seq,
-        unread=await _unread(db, row, first_seq),
+        unread=await messages(
+            db, row.user_id, row.conversation_id, Message.seq >= first_seq, Message.seq > row.read_seq
+        ),
         earlier_is_sending=await _another_is_sending(db, row),
         presence=presence,
     )
@@ -145,11 +167,13 @@ def _unwanted(at: Occasion) -> Wait | End | None:
     """Why the user would not want it, or not yet (promises T2 to T4)."""
     row = at.row
     if not row.is_wanted:
-        no_account = "no Telegram account is linked"
-        return End(NotificationState.CANCELLED, no_account if row.chat_id is None else "logged in before it was sent")
+        nowhere = "no Telegram account is linked, or logged in before it was sent"
+        return End(NotificationState.CANCELLED, nowhere if row.chat_id is None else "logged in before it was sent")
+    if row.is_muted:
+        return End(NotificationState.CANCELLED, "the chat is muted")
     if not at.unread:
         return End(NotificationState.CANCELLED, "read or removed before it was sent")
-    if at.card and at.unread[-1].seq <= at.card.last_seq:
+    if at.unread[-1].seq <= at.told[0]:
         return End(NotificationState.CANCELLED, "sent already")
     if row.token == 1 and at.presence.live_for > 0:
         return Wait(row.now + timedelta(seconds=at.presence.live_for) + MOMENT, "the user is not away")
@@ -167,8 +191,8 @@ def _untimely(at: Occasion) -> Wait | End | None:
         return Wait(row.not_before, "Telegram demanded a pause")
     if at.earlier_is_sending:
         return Wait(row.now + MOMENT, "an earlier one of the conversation is being sent")
-    if at.card and at.card.sent_at + PACE > row.now:
-        return Wait(at.card.sent_at + PACE, "the card was changed a moment ago")
+    if (told_at := at.told[1]) and told_at + PACE > row.now:
+        return Wait(told_at + PACE, "the user was told a moment ago")
     return None
 
 
@@ -197,6 +221,9 @@ async def _candidate(db: AsyncSession, notification_id: int) -> Candidate | None
             literal_column(WANTS_NOTIFICATIONS, Boolean).label("is_wanted"),
             User.telegram_not_before.label("not_before"),
             Participant.read_seq,
+            (func.coalesce(Participant.muted_until, func.now()) > func.now()).label("is_muted"),
+            Participant.pushed_seq,
+            Participant.pushed_at,
             func.now().label("now"),
         )
         .join(User, User.id == Notification.user_id)
@@ -208,9 +235,10 @@ async def _candidate(db: AsyncSession, notification_id: int) -> Candidate | None
     return Candidate(**row._asdict()) if row else None
 
 
-async def _chat(db: AsyncSession, row: Candidate) -> str:
-    others = select(User.username).join(Participant, Participant.user_id == User.id).order_by(User.id)
-    others = others.where(Participant.conversation_id == row.conversation_id, User.id != row.user_id)
+async def chat_name(db: AsyncSession, user_id: int, conversation_id: int, name: Any = User.username) -> str:
+    """What the user calls the conversation."""
+    others = select(name).join(Participant, Participant.user_id == User.id).order_by(User.id)
+    others = others.where(Participant.conversation_id == conversation_id, User.id != user_id)
     return ", ".join(await db.scalars(others))
 
 
@@ -231,23 +259,25 @@ async def _card(db: AsyncSession, row: Candidate) -> Card | None:
     return Card(**card._asdict()) if card else None
 
 
-async def _unread(db: AsyncSession, row: Candidate, first_seq: int) -> Sequence[Unread]:
+async def messages(
+    db: AsyncSession, user_id: int, conversation_id: int, *which: ColumnElement[bool]
+) -> Sequence[Unread]:
+    """The newest of these messages that a card for this user may show, in order."""
     query = (
         select(
             Message.seq,
-            User.username.label("author"),
+            User.shown.label("author"),
             Message.body,
             # Counted before the limit cuts the earlier ones off.
             (func.row_number().over(order_by=Message.seq) - 1).label("earlier"),
         )
         .join(User, User.id == Message.author_id)
         .where(
-            Message.conversation_id == row.conversation_id,
-            Message.seq >= first_seq,
-            Message.seq > row.read_seq,
-            Message.author_id != row.user_id,
+            Message.conversation_id == conversation_id,
+            Message.author_id != user_id,
             Message.removed_at.is_(None),
             Message.held.is_(False),
+            *which,
         )
         .order_by(Message.seq.desc())
         .limit(SHOWN)

@@ -16,7 +16,7 @@ from aiogram import Bot
 from aiogram.types import Message, Update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from web import log, settings
+from web import log, settings, words
 from web.data import postgres
 from web.data.postgres import DATABASE_AWAY, Database
 from web.server import CannotStart, heartbeat
@@ -77,7 +77,8 @@ class Listener:
         try:
             async with self._db.begin() as db:
                 if await polling.is_new(db, self._bot.id, update.update_id):
-                    reply = await self._act(db, update.message)
+                    with words.speaking(_language(update.message)):
+                        reply = await self._act(db, update.message)
         except DATABASE_AWAY:
             raise
         except Exception:
@@ -120,6 +121,11 @@ class Listener:
             task.cancel()
             stop.cancel()
             await asyncio.gather(task, stop, return_exceptions=True)
+
+
+def _language(message: Message | None) -> str:
+    """Of their Telegram, as far as it is one of ours."""
+    return words.preferred((message and message.from_user and message.from_user.language_code) or "")
 
 
 def _account(message: Message) -> Account:

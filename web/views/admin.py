@@ -4,7 +4,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
-from web import log
+from web import log, words
 from web.accounts import administration, users
 from web.accounts.sessions import SignedIn
 from web.data.models import User
@@ -34,9 +34,11 @@ async def act(request: Request, me: SignedIn) -> Response:
     async with request.state.db.begin() as db:
         user = await users.find(db, request.path_params["username"])
         if user is None:
-            raise HTTPException(404, "Nobody here has that name.")
+            raise HTTPException(404, words.gettext("Nobody here has that name."))
         if user.id == me.id:
-            raise HTTPException(422, "This page does nothing to your own account. Another administrator can.")
+            raise HTTPException(
+                422, words.gettext("This page does nothing to your own account. Another administrator can.")
+            )
         await action(db, request.state.endings, user)
     log.event(request.path_params["action"], user=user.username, by=me.username)
     return pages.see_other("/admin")

@@ -13,12 +13,13 @@ from web.data.models import User
 from web.proxies import neighbourhood_of
 from web.site import Request
 from web.views import pages
+from web.words import Sentence
 
-WRONG = "That username and password do not belong together."
-TOO_LATE = "The code has to follow within five minutes. Log in again."
-CLOSED = "This account was closed by whoever runs this site."
-TAKEN = "Somebody has this name already. Choose another one."
-LOOKS_TAKEN = "This name looks like somebody else's. Choose another one."
+WRONG = Sentence("That username and password do not belong together.")
+TOO_LATE = Sentence("The code has to follow within five minutes. Log in again.")
+CLOSED = Sentence("This account was closed by whoever runs this site.")
+TAKEN = Sentence("Somebody has this name already. Choose another one.")
+LOOKS_TAKEN = Sentence("This name looks like somebody else's. Choose another one.")
 
 
 async def register(request: Request) -> Response:
@@ -59,17 +60,17 @@ async def _register(request: Request, form: Registration) -> Response:
     return pages.see_other(f"/login?registered={user.username}")
 
 
-BY_INVITATION = "You need an invitation to register here. Ask somebody who is here already for one."
-BAD_INVITATION = "This invitation was used, was withdrawn, or is older than a week. Ask for a new one."
+BY_INVITATION = Sentence("You need an invitation to register here. Ask somebody who is here already for one.")
+BAD_INVITATION = Sentence("This invitation was used, was withdrawn, or is older than a week. Ask for a new one.")
 
 
-async def _closed(request: Request, code: str) -> str | None:
+async def _closed(request: Request, code: str) -> Sentence | None:
     """Why nobody can register now, or not with this invitation."""
     match request.state.settings.sign_up:
         case "open":
             return None
         case "closed":
-            return "Nobody can register here at the moment."
+            return Sentence("Nobody can register here at the moment.")
     if not code:
         return BY_INVITATION
     async with request.state.db() as db:
@@ -208,7 +209,7 @@ def _code_keys(request: Request, user: User) -> list[Key]:
     ]
 
 
-def _wrong(form: Login, said: str) -> HTMLResponse:
+def _wrong(form: Login, said: Sentence) -> HTMLResponse:
     form.password.errors = [said]
     return pages.render("accounts/login.html", 422, form=form, registered=False)
 

@@ -1,15 +1,16 @@
 """The chat list and the chat window."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from secrets import token_urlsafe
 
-from sqlalchemy.ext.asyncio import AsyncSession
+from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 
+from web import words
 from web.accounts.sessions import SignedIn
-from web.chat import blocks, conversations, drafts, fragments, history, lists, reading
+from web.chat import drafts, fragments, history, lists, reactions, reading
 from web.chat.conversations import Conversation
 from web.chat.history import Page
 from web.chat.lists import Entry
@@ -35,16 +36,27 @@ async def index(request: Request, me: SignedIn, entries: list[Entry]) -> Respons
     if after:
         entries = await lists.listed(request.state.reader, me.id, after)
     if pages.is_htmx(request):
+        if not after:
+            moved = await reading.deliver_list(request.state.reader, me.id)
+            if moved:  # read anew: meanwhile another frame may have moved the same entries further
+                request.state.list_updates.moved(entry for entry in moved if entry.user_id != me.id)
+                entries = await lists.listed(request.state.reader, me.id)
         # A page that has all chats counts for itself.
-        total = await lists.unread(request.state.reader, me.id) if len(entries) == lists.PAGE else ""
-        return pages.render("chat/_entries.html", entries=entries, first=not after, total=total)
+        total = await lists.unread(request.state.reader, me.id) if len(entries) >= lists.PAGE else ""
+        presence = await _presence(request, me, [entry.conversation_id for entry in entries])
+        return pages.render("chat/_entries.html", entries=entries, first=not after, total=total, presence=presence)
     return await pages.show(request, me, "chat/chats.html", entries=entries)
 
 
 @pages.signed_in_with_chats
 async def chat(request: Request, me: SignedIn, entries: list[Entry]) -> Response:
-    """The chat; `around` (a seq) opens it at a message, `end` at the newest one however many are unread."""
+    """The chat; `around` (a seq) opens it at a message, `end` at the newest one however many are unread.
+
+    Links in messages, which are the same for all readers, lead to a message's own page by `message` (a seq).
+    """
     conversation = await pages.conversation_of(request, me)
+    if seq := pages.number(request, "message"):
+        return pages.see_other(f"/chat/{conversation.name(me.id)}/messages/{seq}")
     return await _window(request, me, conversation, entries, around=pages.number(request, "around"))
 
 
@@ -60,8 +72,12 @@ async def messages(request: Request, me: SignedIn) -> Response:
     shown = {"conversation": conversation, "name": name}
     if after is not None:
         changes = await history.after(reader, conversation, me.id, after, pages.number(request, "first") or 1)
-        return pages.render("chat/_changes.html", changes=changes, **shown)
+        presence = await _presence(request, me, [conversation.id])
+        return pages.render("chat/_changes.html", changes=changes, presence=presence, **shown)
     if not pages.is_htmx(request):
+        if {"message", "around"} & request.query_params.keys():
+            # Links in messages are relative, so they may lead here too.
+            return pages.see_other(f"/chat/{name}?{request.url.query}")
         if before is None:
             return pages.see_other(f"/chat/{name}" + (f"?around={since}" if since else ""))
         page = await history.before(reader, conversation, me.id, before)
@@ -71,57 +87,40 @@ async def messages(request: Request, me: SignedIn) -> Response:
     return pages.render("chat/_newer.html", page=await history.since(reader, conversation, me.id, since or 0), **shown)
 
 
-@pages.signed_in
-async def block(request: Request, me: SignedIn) -> Response:
-    return await _change_block(request, me, blocks.block)
-
-
-@pages.signed_in
-async def unblock(request: Request, me: SignedIn) -> Response:
-    return await _change_block(request, me, blocks.unblock)
-
-
-async def _change_block(
-    request: Request, me: SignedIn, change: Callable[[AsyncSession, Conversation, int], Awaitable[None]]
-) -> Response:
-    """The form `back` leads to another page than the chat afterwards."""
-    if not request.state.pace.allows(me.id):
-        raise HTTPException(429, "That was too much at once. Try again in a moment.")
-    conversation = await pages.conversation_of(request, me)
-    async with request.state.db.begin() as db:
-        await change(db, conversation, me.id)
-    request.state.hub.notify(conversations.PEOPLE_CHANGED, [me.id])
-    request.state.list_updates.changed(conversation.id, [me.id])
-    back = str((await pages.form(request)).get("back", ""))
-    return pages.see_other(pages.local_path(back) if back else f"/chat/{conversation.name(me.id)}")
+async def _presence(request: Request, me: SignedIn, conversation_ids: list[int]) -> Markup:
+    seen = await request.state.presence_updates.of(me.id, conversation_ids)
+    return Markup(fragments.presence(seen))  # noqa: S704 - a fragment
 
 
 async def post(request: Request) -> Response:
     """The way without JavaScript, and the way of retries, which learn from the answer that the message is kept."""
     form = await pages.form(request)
-    body, nonce = str(form.get("body", "")), str(form.get("nonce", ""))
+    sent = {name: str(form.get(name, "")) for name in ("body", "nonce", "reply_to")}
     try:
-        return await _post(request, body, nonce)
+        return await _post(request, **sent)
     except postgres.DATABASE_AWAY as error:
         log.warning("A message waits with its author: PostgreSQL is away (%s)", error)
-        return _unsent(request, body, nonce, pages.TRY_AGAIN_SOON)
+        return unsent(request, sent, str(pages.TRY_AGAIN_SOON))
 
 
-async def _post(request: Request, body: str, nonce: str) -> Response:
+async def _post(request: Request, body: str, nonce: str, reply_to: str) -> Response:
     me = await pages.who(request)
     to = request.path_params["username"]
+    sent = {"body": body, "nonce": nonce, "reply_to": reply_to}
     if me is None:
-        return _unsent(request, body, nonce, "Your session has ended. Log in, then send your message again.", 401)
+        return unsent(
+            request, sent, words.gettext("Your session has ended. Log in, then send your message again."), 401
+        )
     try:
         if not request.state.pace.allows(me.id):
             raise too_fast()
-        posted = await (await request.state.messages.post(me.id, to, body, nonce))
+        posted = await (await request.state.messages.post(me.id, to, body, nonce, reply_to))
     except Refused as refused:
         if refused.cause is Cause.NOBODY:
             raise HTTPException(404, str(refused)) from None
         if refused.retry:
             status = 429 if refused.cause is Cause.PACE else 503
-            return _unsent(request, body, nonce, str(refused), status)
+            return unsent(request, sent, str(refused), status)
         if pages.is_htmx(request):
             return HTMLResponse(fragments.refusal(nonce, str(refused), retry=False), 422)
         conversation = await pages.conversation_of(request, me)
@@ -133,12 +132,12 @@ async def _post(request: Request, body: str, nonce: str) -> Response:
     return pages.see_other(f"/chat/{posted.conversation.name(me.id)}")
 
 
-def _unsent(request: Request, body: str, nonce: str, said: str, status: int = 503) -> Response:
-    """A page that needs no database, with what was written in it, to be sent again with its nonce."""
+def unsent(request: Request, sent: Mapping[str, str], said: str, status: int = 503) -> Response:
+    """A page that needs no database, with the fields that were sent, to be sent again; `body` is what was written."""
     if pages.is_htmx(request):
-        answer = HTMLResponse(fragments.refusal(nonce, said, retry=True), status)
+        answer = HTMLResponse(fragments.refusal(sent.get("nonce", ""), said, retry=True), status)
     else:
-        again = {"path": request.url.path, "body": body, "nonce": nonce, "to_log_in": status == 401}
+        again = {"path": request.url.path, "sent": sent, "to_log_in": status == 401}
         answer = pages.render("chat/unsent.html", status, said=said, **again)
     if status != 401:
         answer.headers["Retry-After"] = pages.RETRY_AFTER
@@ -176,11 +175,8 @@ async def _window(
         version, page = latest.version, await history.newest(site.reader, conversation, me.id, latest)
     # A page with scripts says itself how far its reader got.
     if SCRIPTS not in request.cookies and (state.unread or version > state.version):
-        if page.last_seq is None:
-            await reading.mark(site.reader, me.id, conversation.id, version)
-        else:
-            await reading.mark_to(site.reader, me.id, conversation.id, page.last_seq)
-        site.list_updates.changed(conversation.id, [me.id])
+        mark, seen = (reading.mark, version) if page.last_seq is None else (reading.mark_to, page.last_seq)
+        site.list_updates.moved(await mark(site.reader, me.id, conversation.id, seen))
         read = state.last_seq if page.last_seq is None else max(state.read_seq, page.last_seq)
         entries = [entry._replace(read_seq=read) if entry is here else entry for entry in entries]
     return await pages.show(
@@ -190,6 +186,8 @@ async def _window(
         status,
         conversation=conversation,
         name=conversation.name(me.id),
+        title=conversation.title(me.id),
+        hue=conversation.others(me.id)[0].hue,
         version=version,
         state=state,
         page=page,
@@ -199,6 +197,8 @@ async def _window(
         entries=entries,
         further=further,
         draft=state.draft if draft is None else draft,
+        reached=here or next(iter(further), None),
+        quick=reactions.QUICK,
         nonce=nonce or token_urlsafe(16),
         said=said,
     )

@@ -12,6 +12,7 @@ from web.accounts.sessions import SignedIn
 from web.data.models import User
 from web.site import Request
 from web.views import pages
+from web.words import Sentence
 
 
 @pages.signed_in
@@ -37,7 +38,7 @@ async def refuses(request: Request, me: SignedIn, field: Any) -> int:
     async with request.state.db() as db:
         password_hash = await db.scalar(select(User.password_hash).where(User.id == me.id))
     if not await users.verify_password(field.data, password_hash or ""):
-        field.errors = ["That is not your password."]
+        field.errors = [Sentence("That is not your password.")]
         return 422
     await request.state.limiter.succeed(key)
     return 0

@@ -11,17 +11,19 @@ from starlette.websockets import WebSocketDisconnect
 
 from web.accounts.sessions import SignedIn
 from web.chat import drafts, fragments, reading
+from web.chat import keeping as stars
 from web.chat.conversations import Conversation
-from web.chat.refusals import Refused, too_fast
+from web.chat.refusals import Cause, Refused, too_fast
 from web.chat.writer import Posted
 from web.data import postgres
 from web.live.socket import NOT_SIGNED_IN, TOO_FAST, Socket
 from web.site import Site, WebSocket
-from web.views import pages
+from web.views import keeping, message, pages
+from web.words import Sentence
 
 Frame = Mapping[str, str]
 
-UNREADABLE = "Knock could not read what this page sent. Reload the page and try again."
+UNREADABLE = Sentence("Knock could not read what this page sent. Reload the page and try again.")
 
 
 class Connect:
@@ -78,10 +80,12 @@ async def _act(site: Site, socket: Socket, frame: Frame, *, in_time: bool) -> No
     action = frame.get("action")
     if action == "send":
         await _send(site, socket, frame, in_time=in_time)
+    elif action in message.ACTIONS:
+        await _alter(site, socket, frame, in_time=in_time)
     elif not in_time:
         return  # the page says how far it has read with the next message
-    elif action not in ("view", "typing", "read", "draft"):
-        socket.push(fragments.refusal("", UNREADABLE, retry=False))
+    elif action not in ("view", "typing", "read", "unread", "star", "draft"):
+        socket.push(fragments.refusal("", str(UNREADABLE), retry=False))
     elif action == "view":
         await site.hub.looked(socket, viewing=frame.get("visible") == "true")
     else:
@@ -93,6 +97,10 @@ async def _act(site: Site, socket: Socket, frame: Frame, *, in_time: bool) -> No
                 _type(site, socket.me, conversation)
             elif action == "draft":
                 await _draft(site, socket.me, conversation, frame)
+            elif action == "star":
+                await _star(site, socket, conversation, frame)
+            elif action == "unread":
+                await message.mark_unread(site, socket.me.id, conversation, frame.get("seq", ""))
             else:
                 await _read(site, socket.me, conversation, frame)
 
@@ -102,7 +110,8 @@ async def _send(site: Site, socket: Socket, frame: Frame, *, in_time: bool) -> N
     try:
         if not in_time:
             raise too_fast()
-        posted = await site.messages.post(socket.me.id, frame.get("to", ""), frame.get("body", ""), nonce)
+        to, body, reply_to = (frame.get(name, "") for name in ("to", "body", "reply_to"))
+        posted = await site.messages.post(socket.me.id, to, body, nonce, reply_to)
     except Refused as refused:
         socket.push(fragments.refusal(nonce, str(refused), refused.retry))
         return
@@ -120,6 +129,28 @@ def _answer(socket: Socket, nonce: str, written: asyncio.Future[Posted]) -> None
             socket.push(posted.swap)
 
 
+async def _alter(site: Site, socket: Socket, frame: Frame, *, in_time: bool) -> None:
+    try:
+        if not in_time:
+            raise Refused(Cause.PACE, Sentence("That was too much at once. Try again in a moment."))
+        change = await message.make(site, socket.me.id, frame["action"], frame)
+    except Refused as refused:
+        socket.push(fragments.refusal("", str(refused), retry=False))
+    except postgres.DATABASE_AWAY:
+        socket.push(fragments.refusal("", str(pages.TRY_AGAIN_SOON), retry=False))
+    else:
+        if not change.is_new:  # nothing was announced; this page waits for its answer
+            socket.push(change.swap)
+
+
+async def _star(site: Site, socket: Socket, conversation: Conversation, frame: Frame) -> None:
+    me, seq = socket.me.id, pages.bigint(frame.get("seq", "")) or 0
+    try:
+        await keeping.keep_one(site, me, conversation, lambda db, it: stars.star(db, me, it.id, seq))
+    except Refused as refused:
+        socket.push(fragments.refusal("", str(refused), retry=False))
+
+
 def _type(site: Site, me: SignedIn, conversation: Conversation) -> None:
     if conversation.blocks or not site.typing_pace.allows((conversation.id, me.id)):
         return
@@ -134,8 +165,11 @@ async def _draft(site: Site, me: SignedIn, conversation: Conversation, frame: Fr
 
 
 async def _read(site: Site, me: SignedIn, conversation: Conversation, frame: Frame) -> None:
-    """`version` is that of a page that shows the newest messages, `seq` the last one in view on any other page."""
-    for name, mark in (("version", reading.mark), ("seq", reading.mark_to)):
+    """`version` is that of a page that shows the newest messages, `seq` the last one in view on any other page.
+
+    `delivered` is the last one that the page has, whether anybody sees it or not.
+    """
+    for name, mark in (("version", reading.mark), ("seq", reading.mark_to), ("delivered", reading.deliver)):
         seen = pages.bigint(frame.get(name, ""))
-        if seen is not None and await mark(site.reader, me.id, conversation.id, seen):
-            site.list_updates.changed(conversation.id, [me.id])
+        if seen is not None:
+            site.list_updates.moved(await mark(site.reader, me.id, conversation.id, seen))

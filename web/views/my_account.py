@@ -16,6 +16,7 @@ from web.data.models import Message, Participant, User
 from web.data.postgres import Database
 from web.site import Request, delete_user
 from web.views import confirmation, pages
+from web.words import Sentence
 
 PAGE = 1000
 """Messages read at once for the file."""
@@ -83,7 +84,7 @@ async def delete(request: Request, me: SignedIn) -> Response:
     form = Deletion(await pages.form(request))
     is_valid = form.validate()
     if users.fold(form.username.data or "") != users.fold(me.username):
-        form.username.errors = ["That is not your username."]
+        form.username.errors = [Sentence("That is not your username.")]
         is_valid = False
     if not is_valid:
         return await _page(request, me, form, 422)

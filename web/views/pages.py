@@ -4,24 +4,22 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
 from urllib.parse import parse_qsl, quote
 
 import segno
 from markupsafe import Markup
 from starlette.datastructures import ImmutableMultiDict
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from web import templates
-from web.accounts import sessions, users
+from web import templates, words
+from web.accounts import sessions
 from web.accounts.sessions import SignedIn
 from web.chat import lists
 from web.chat.conversations import Conversation
 from web.chat.lists import Entry
-from web.data import postgres
 from web.site import Connection, Request
+from web.words import Counted, Sentence
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +27,12 @@ View = Callable[[Request], Awaitable[Response]]
 SignedInView = Callable[[Request, SignedIn], Awaitable[Response]]
 SignedInWithChatsView = Callable[[Request, SignedIn, list[Entry]], Awaitable[Response]]
 
-TRY_AGAIN_SOON = "Knock cannot reach its database at the moment. Nothing is lost; try again in a few seconds."
-BUSY = "Many people are logging in at this moment. Try again in a few seconds."
-WRONG_CODE = "This code is not right, or was used already. Take the one that your app shows now."
+TRY_AGAIN_SOON = Sentence("Knock cannot reach its database at the moment. Nothing is lost; try again in a few seconds.")
+BUSY = Sentence("Many people are logging in at this moment. Try again in a few seconds.")
+WRONG_CODE = Sentence("This code is not right, or was used already. Take the one that your app shows now.")
 RETRY_AFTER = "3"
+THEMES = ("light", "dark")
+"""What a browser may choose against its system."""
 PANE = "section#pane"
 """What a request is for that swaps the pane beside the chat list, in htmx's words."""
 MAX_BIGINT = 2**63 - 1
@@ -66,7 +66,21 @@ async def show(
     if not is_pane(request):
         layout = "signed_in.html"
         context["entries"] = await lists.listed(request.state.reader, me.id) if entries is None else entries
-    return render(template, status_code, me=me, layout=layout, **context)
+    return render(
+        template, status_code, me=me, layout=layout, theme=theme(request), scripts=scripts(request), **context
+    )
+
+
+def scripts(request: Request) -> str:
+    """How many hours the browser's clock has, 12 or 24, if it runs scripts; else empty."""
+    hours = request.cookies.get("scripts", "")
+    return hours if hours in ("12", "24") else ""
+
+
+def theme(request: Request) -> str:
+    """What the browser chose against its system; empty if nothing."""
+    chosen = request.cookies.get("theme", "")
+    return chosen if chosen in THEMES else ""
 
 
 def qr(address: str) -> Markup:
@@ -76,7 +90,8 @@ def qr(address: str) -> Markup:
     """
     code = segno.make(address, error="m", micro=False)
     # segno draws it, so nothing in it was written by a user.
-    return Markup(code.svg_inline(scale=5, border=3, light="#fff", svgclass="qr", lineclass=None, title="QR code"))  # noqa: S704
+    title = words.gettext("QR code")
+    return Markup(code.svg_inline(scale=5, border=3, light="#fff", svgclass="qr", lineclass=None, title=title))  # noqa: S704
 
 
 def see_other(path: str) -> Response:
@@ -101,7 +116,7 @@ def signed_in_with_chats(view: SignedInWithChatsView) -> View:
         found = await lists.of_session(request.state.reader, session_id)
         if found is None:
             return _to_login_and_back(request)
-        await sessions.see(request.state.reader, found[0])
+        await _recognise(request, found[0])
         return await view(request, *found)
 
     return guarded
@@ -110,8 +125,14 @@ def signed_in_with_chats(view: SignedInWithChatsView) -> View:
 async def who(connection: Connection) -> SignedIn | None:
     me = await sessions.current(connection.state.reader, sessions.id_of(connection.state.settings, connection))
     if me is not None:
-        await sessions.see(connection.state.reader, me)
+        await _recognise(connection, me)
     return me
+
+
+async def _recognise(connection: Connection, me: SignedIn) -> None:
+    if me.language:
+        words.speak(me.language)
+    await sessions.see(connection.state.reader, me)
 
 
 def _to_login_and_back(request: Request) -> Response:
@@ -123,7 +144,7 @@ async def conversation_of(request: Request, me: SignedIn) -> Conversation:
     """The conversation that the address names, loaded through the signed-in user, so that a stranger's is a 404."""
     conversation = await request.state.conversations.find(me.id, request.path_params["username"])
     if conversation is None:
-        raise HTTPException(404, "Nobody here has that name, so there is no chat with them.")
+        raise HTTPException(404, words.gettext("Nobody here has that name, so there is no chat with them."))
     return conversation
 
 
@@ -134,7 +155,7 @@ def number(request: Request, name: str) -> int | None:
         return None
     whole = bigint(text)
     if whole is None:
-        raise HTTPException(422, f"“{name}” in the address is not a number.")
+        raise HTTPException(422, str(Sentence("“%(name)s” in the address is not a number.", name=name)))
     return whole
 
 
@@ -146,7 +167,7 @@ async def form(request: Request) -> ImmutableMultiDict[str, str]:
         # A long one may take a fifth of a second, in which this process would answer nobody.
         return ImmutableMultiDict(await asyncio.to_thread(parse) if len(body) > LONG else parse())
     except ValueError:
-        raise HTTPException(400, f"A form here has {FIELDS} fields at most.") from None
+        raise HTTPException(400, str(Sentence("A form here has %(most)s fields at most.", most=FIELDS))) from None
 
 
 def bigint(text: str) -> int | None:
@@ -157,13 +178,19 @@ def bigint(text: str) -> int | None:
     return whole if (whole := int(text)) <= MAX_BIGINT else None
 
 
-def too_many(wait: int) -> str:
+def too_many(wait: int) -> Sentence:
     """What to say to somebody who has to wait so many seconds."""
     minutes = -(-wait // 60)
     hours = -(-wait // 3600)
     if minutes > 90:
-        return f"Too many attempts. Try again in {hours} hours."
-    return f"Too many attempts. Try again in {minutes} minute{'s' if minutes > 1 else ''}."
+        return Counted(
+            "Too many attempts. Try again in %(count)s hour.", "Too many attempts. Try again in %(count)s hours.", hours
+        )
+    return Counted(
+        "Too many attempts. Try again in %(count)s minute.",
+        "Too many attempts. Try again in %(count)s minutes.",
+        minutes,
+    )
 
 
 def is_htmx(request: Request) -> bool:
@@ -182,53 +209,3 @@ def to_login(request: Request, back: str) -> Response:
     if is_htmx(request):
         return Response(status_code=401, headers={"HX-Redirect": login})
     return see_other(login)
-
-
-def _page_of(action: str) -> str:
-    """The page whose form goes to this address, which a reload or the history may open."""
-    first, *more = action.strip("/").split("/")
-    if first == "chat" and more:
-        return f"/chat/{more[0]}"
-    return "/" if first == "logout" else f"/{first}"
-
-
-async def on_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    if error.status_code == 405 and request.method == "GET":
-        return see_other(_page_of(request.url.path))
-    said = error.detail
-    if error.status_code == 404 and said == "Not Found":
-        said = "There is nothing at this address."
-    page = render("error.html", error.status_code, status=error.status_code, said=said)
-    page.headers.update(error.headers or {})
-    return page
-
-
-async def on_unavailable(request: Request, error: Exception) -> Response:
-    log.warning("%s %s cannot be answered: PostgreSQL is away (%s)", request.method, request.url.path, error)
-    page = render("error.html", 503, status=503, said=TRY_AGAIN_SOON)
-    page.headers["Retry-After"] = RETRY_AFTER
-    return page
-
-
-async def on_busy(_request: Request, _error: Exception) -> Response:
-    page = render("error.html", 503, status=503, said=BUSY)
-    page.headers["Retry-After"] = RETRY_AFTER
-    return page
-
-
-async def on_client_gone(_request: Request, _error: Exception) -> Response:
-    return Response(status_code=400)  # nobody reads it
-
-
-async def on_error(_request: Request, _error: Exception) -> Response:
-    return render("error.html", 500, status=500, said="Something went wrong on our side. It has been noted.")
-
-
-HANDLERS: dict[Any, Any] = {
-    HTTPException: on_http_error,
-    **dict.fromkeys(postgres.DATABASE_AWAY, on_unavailable),
-    ClientDisconnect: on_client_gone,
-    users.Busy: on_busy,
-    Exception: on_error,
-}

@@ -20,23 +20,23 @@ from web.data.models import User
 from web.site import Request
 from web.telegram import bot_name, linking
 from web.views import pages
+from web.words import Sentence
 
 CONFIRM = "/settings/confirm"
 """Where a session goes that has to type its password again."""
 TEST_SECONDS = 30
 """Between two test messages of a user. While Redis is away, none is sent at all."""
 NOTICES = {
-    "connected": "Telegram is connected.",
-    "refused": "That request is refused.",
-    "gone": "That request is no longer there. Ask again from Telegram.",
-    "unlinked": "Telegram is disconnected.",
-    "saved": "Saved.",
-    "sent": "Telegram took the test message. Have a look at your phone.",
-    "soon": "You can send one test message in half a minute.",
-    "pause": "Telegram asks for a pause. Try again in a little while.",
-    "closed": "Telegram refused the test message, and is disconnected.",
-    "unheard": "The worker, which sends messages, did not answer. Try again in a moment.",
-    "failed": "Telegram did not take the test message. Try again in a moment.",
+    "connected": Sentence("Telegram is connected."),
+    "refused": Sentence("That request is refused."),
+    "gone": Sentence("That request is no longer there. Ask again from Telegram."),
+    "unlinked": Sentence("Telegram is disconnected."),
+    "sent": Sentence("Telegram took the test message. Have a look at your phone."),
+    "soon": Sentence("You can send one test message in half a minute."),
+    "pause": Sentence("Telegram asks for a pause. Try again in a little while."),
+    "closed": Sentence("Telegram refused the test message, and is disconnected."),
+    "unheard": Sentence("The worker, which sends messages, did not answer. Try again in a moment."),
+    "failed": Sentence("Telegram did not take the test message. Try again in a moment."),
 }
 """What the page says after a form, by the word in its address."""
 
@@ -118,7 +118,7 @@ async def notify(request: Request, me: SignedIn) -> Response:
     async with request.state.db.begin() as db:
         chosen = update(User).where(User.id == me.id).values(notify_when_away="when_away" in form)
         await db.execute(chosen)
-    return _back("saved")
+    return pages.see_other("/settings?done=saved")
 
 
 @pages.signed_in

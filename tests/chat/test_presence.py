@@ -1,0 +1,129 @@
+"""Presence: who learns that somebody is online, or when they last were."""
+
+from contextlib import suppress
+
+import psycopg
+import pytest
+import redis
+from bs4 import Tag
+
+from tests import site as sites
+from tests.doors.test_blocks import block
+from tests.site import Person, Site, Tab, eventually
+from web.live import presence
+
+
+def of(tab: Tab, name: str) -> Tag:
+    """What that page hears next of somebody's presence."""
+    return tab.next(f"[id^=presence-][data-name={name}]")
+
+
+def learns(tab: Tab) -> list[Tag]:
+    """What that page hears of people who are or were here, within a second."""
+    found: list[Tag] = []
+    with suppress(TimeoutError):
+        while True:
+            found += tab.frame(1).select("[data-online], [data-seen]")
+    return found
+
+
+def seen_by(person: Person, name: str) -> list[dict[str, object]]:
+    """What the list of that person says of somebody when it catches up."""
+    page = sites.Page(person.http.get("/", headers={"HX-Request": "true"}))
+    return [dict(item.attrs) for item in page.html.select(f"[id^=presence-][data-name={name}]")]
+
+
+def is_online(person: Person, name: str) -> bool:
+    [seen] = seen_by(person, name)
+    return "data-online" in seen
+
+
+@pytest.fixture
+def chat(alice: Person, bob: Person, charlie: Person) -> None:
+    alice.post("bob", "hello")
+
+
+def test_people_of_a_chat_see_who_comes_and_nobody_else_does(
+    alice: Person, bob: Person, charlie: Person, chat: None
+) -> None:
+    assert not is_online(alice, "bob")
+    with alice.socket() as hers, charlie.socket() as strange:
+        with bob.socket():
+            assert "data-online" in of(hers, "bob").attrs
+            assert is_online(alice, "bob")
+            assert "data-online" in seen_by_chat(alice, "bob")
+            assert strange.hears_nothing_for(0.5)
+        assert is_online(alice, "bob")  # he may only be opening a page anew
+    assert seen_by(charlie, "bob") == []
+
+
+def seen_by_chat(person: Person, name: str) -> dict[str, object]:
+    page = person.page(f"/chat/{name}/messages?after=0&first=1")
+    return dict(page.one(f"[id^=presence-][data-name={name}]").attrs)
+
+
+def test_who_left_was_last_seen(
+    environ: dict[str, str], alice: Person, bob: Person, chat: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "GRACE_SECONDS", 0)
+    with sites.in_this_process(environ) as site, alice.socket(site) as hers:
+        with bob.socket(site), bob.socket(site):
+            of(hers, "bob")
+        seen = of(hers, "bob")
+        assert "data-online" not in seen.attrs
+        assert str(seen["data-seen"]).endswith(":00+00:00")  # rounded
+        with bob.socket(site):
+            assert "data-online" in of(hers, "bob").attrs
+
+
+def test_a_tab_at_another_process_keeps_somebody_online(
+    alice: Person, bob: Person, chat: None, valkey: redis.Redis
+) -> None:
+    with alice.socket() as hers, bob.sockets() as (first, _):
+        assert "data-online" in of(hers, "bob").attrs
+        eventually(lambda: max(valkey.zcard(key) for key in valkey.keys("here:*")) == 2)
+        first.websocket.close()
+        assert learns(hers) == []
+
+
+@pytest.mark.parametrize("hider", ["alice", "bob"])
+def test_who_hides_their_presence_sees_nobodys(alice: Person, bob: Person, chat: None, hider: str) -> None:
+    people = {"alice": alice, "bob": bob}
+    people[hider].http.post("/settings/privacy", data={"hides_presence": "on"})
+    with alice.socket() as hers, bob.socket() as his:
+        assert learns(hers) + learns(his) == []
+        assert [seen_by(alice, "bob"), seen_by(bob, "alice")] == [[], []]
+        people[hider].http.post("/settings/privacy")
+        other, name = (his, "alice") if hider == "alice" else (hers, "bob")
+        assert "data-online" in of(other, name).attrs
+
+
+def test_hiding_shows_at_once(alice: Person, bob: Person, chat: None) -> None:
+    with alice.socket() as hers, bob.socket():
+        assert "data-online" in of(hers, "bob").attrs
+        bob.http.post("/settings/privacy", data={"hides_presence": "on"})
+        hidden = of(hers, "bob").attrs
+        assert not {"data-online", "data-seen"} & hidden.keys()
+
+
+def test_a_blocked_person_sees_nothing(alice: Person, bob: Person, chat: None) -> None:
+    block(bob, alice)
+    with alice.socket() as hers, bob.socket():
+        assert hers.hears_nothing_for(0.5)
+        assert seen_by(alice, "bob") == []
+
+
+def test_without_redis_nobody_is_online_and_all_else_works(
+    site: Site, alice: Person, bob: Person, chat: None, valkey: redis.Redis, postgres: psycopg.Connection
+) -> None:
+    with bob.socket():
+        eventually(lambda: valkey.keys("online:*"))
+        valkey.flushall()
+        assert not is_online(alice, "bob")
+
+
+def test_typing_shows_in_the_list_too(alice: Person, bob: Person, chat: None) -> None:
+    with alice.socket() as hers, bob.socket() as his:
+        his.send(action="typing", to="alice")
+        frame = hers.next("[hx-target^='#types-in-']")
+        assert "bob is typing" in frame.get_text()

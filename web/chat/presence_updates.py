@@ -1,0 +1,180 @@
+"""Presence on open pages: who of the people with whom one has a chat is online, and when the others last were.
+
+Nobody learns it of somebody who hides it or blocks them, and who hides their own learns nobody's.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    bindparam,
+    exists,
+    false,
+    func,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.orm import aliased
+
+from web import loops
+from web.chat import fragments
+from web.data.models import Block, Participant, User
+from web.data.postgres import DATABASE_AWAY
+from web.data.questions import Question, Reader, pairs
+from web.data.store import Store
+from web.live import presence
+from web.live.hub import Hub
+
+PAUSE = 0.1
+"""Seconds between two rounds."""
+PIECE = 1000
+"""Users that are told to Redis in one call, which holds up everybody else's for some milliseconds."""
+
+
+class Seen(NamedTuple):
+    """A person as the others see them."""
+
+    user_id: int
+    name: str
+    seen_at: datetime | None
+    is_online: bool
+
+
+class Audience(NamedTuple):
+    """A person, and whom to tell of their presence."""
+
+    user_id: int
+    name: str
+    seen_at: datetime | None
+    hides: bool
+    others: Sequence[int]
+
+
+_ME = bindparam("me", type_=BigInteger)
+_MINE, _MYSELF, _OTHER = aliased(Participant), aliased(User), aliased(User)
+
+
+def _blocks(user: Any, other: Any) -> ColumnElement[bool]:
+    return exists().where(Block.user_id == user, Block.blocked_id == other)
+
+
+_WANTED = pairs(conversation_id="conversations")
+SEEN = Question(
+    Seen,
+    select(User.id.label("user_id"), User.username.label("name"), User.seen_at, false().label("is_online"))
+    .select_from(_WANTED)
+    .join(_MINE, (_MINE.conversation_id == _WANTED.c.conversation_id) & (_MINE.user_id == _ME))
+    .join(Participant, (Participant.conversation_id == _MINE.conversation_id) & (Participant.user_id != _ME))
+    .join(User, User.id == Participant.user_id)
+    .join(_MYSELF, _MYSELF.id == _ME)
+    .where(~User.hides_presence, ~_MYSELF.hides_presence, ~_blocks(User.id, _ME)),
+)
+
+# Nobody needs to know it to the minute.
+_NOW = func.date_bin(literal_column("interval '5 minutes'"), func.now(), literal_column("timestamptz 'epoch'"))
+_PEOPLE = pairs(user_id="users")
+_seen = (
+    update(User)
+    .where(User.id == _PEOPLE.c.user_id)
+    .values(seen_at=_NOW)
+    .returning(User.id, User.username, User.seen_at, User.hides_presence)
+    .cte("seen")
+)
+AUDIENCE = Question(
+    Audience,
+    select(
+        _seen.c.id.label("user_id"),
+        _seen.c.username.label("name"),
+        _seen.c.seen_at,
+        _seen.c.hides_presence.label("hides"),
+        func.array_agg(Participant.user_id).label("others"),
+    )
+    .join(_MINE, (_MINE.user_id == _seen.c.id) & _MINE.active_at.is_not(None))
+    .join(Participant, (Participant.conversation_id == _MINE.conversation_id) & (Participant.user_id != _seen.c.id))
+    .join(_OTHER, _OTHER.id == Participant.user_id)
+    .where(~_OTHER.hides_presence, ~_blocks(_seen.c.id, Participant.user_id))
+    .group_by(_seen.c.id, _seen.c.username, _seen.c.seen_at, _seen.c.hides_presence),
+)
+
+
+class PresenceUpdates:
+    """One per process."""
+
+    def __init__(self, reader: Reader, store: Store, hub: Hub, process_id: str) -> None:
+        self._reader = reader
+        self._store = store
+        self._hub = hub
+        self._process_id = process_id
+        self._moving: set[int] = set()
+        self._leaving: set[int] = set()
+        self._to_tell: set[int] = set()
+        self._more = asyncio.Event()
+        hub.on_presence(self._move)
+
+    async def of(self, me: int, conversation_ids: Sequence[int]) -> list[Seen]:
+        """The other people of these chats, as user `me` may see them."""
+        seen = await self._reader.fetch(SEEN, me=me, conversations=conversation_ids)
+        online = await self._online([person.user_id for person in seen])
+        return [person._replace(is_online=person.user_id in online) for person in seen]
+
+    def tell(self, user: int) -> None:
+        """Tell the others of this user's presence, who began or ceased to hide it."""
+        self._to_tell.add(user)
+        self._more.set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        async with loops.running(self._publish_forever):
+            yield
+
+    def _move(self, users: Iterable[int]) -> None:
+        self._moving.update(users)
+        self._more.set()
+
+    def _leave(self, user: int) -> None:
+        self._leaving.add(user)
+        self._more.set()
+
+    async def _publish_forever(self) -> None:
+        while True:
+            await self._more.wait()
+            self._more.clear()
+            moving, self._moving = self._moving, set()
+            leaving, self._leaving = self._leaving, set()
+            to_tell, self._to_tell = self._to_tell, set()
+            for user in moving:
+                if not self._hub.has(user):
+                    asyncio.get_running_loop().call_later(presence.GRACE_SECONDS + PAUSE, self._leave, user)
+            moved = await self._tell_redis(list(moving | leaving))
+            with suppress(*DATABASE_AWAY):  # pages that come back ask anew
+                await self._publish(moved | to_tell, hidden=to_tell)
+            await asyncio.sleep(PAUSE)
+
+    async def _tell_redis(self, users: Sequence[int]) -> set[int]:
+        """Returns who came or left by that."""
+        moved: set[int] = set()
+        for start in range(0, len(users), PIECE):
+            live = {user: self._hub.has(user) for user in users[start : start + PIECE]}
+            moves = self._store.attempt(presence.move(self._store.client, self._process_id, live))
+            moved.update(await moves or ())
+        return moved
+
+    async def _publish(self, users: set[int], hidden: set[int]) -> None:
+        """Tell the others. Of users in `hidden` who hide their presence, that there is nothing to see."""
+        if not users:
+            return
+        online = await self._online(list(users))
+        for user_id, name, seen_at, hides, others in await self._reader.fetch(AUDIENCE, users=list(users)):
+            if not hides:
+                self._hub.publish(others, fragments.presence([Seen(user_id, name, seen_at, user_id in online)]))
+            elif user_id in hidden:
+                self._hub.publish(others, fragments.presence([Seen(user_id, name, None, False)]))
+
+    async def _online(self, users: Sequence[int]) -> set[int]:
+        return await self._store.attempt(presence.online(self._store.client, users)) or set()

@@ -1,0 +1,208 @@
+"""Search: messages by their words, among those that the reader may see.
+
+The index (migrations/versions/0009) has the words of each message, and its readers: of a held message only its author.
+It finds words by their beginning; what comes from it is compared with the whole text, which also finds phrases. Parts
+within words are found in the latest messages of the newest chats, for which no index is needed.
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, NamedTuple
+
+from psycopg.errors import QueryCanceled
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from web.accounts import users
+from web.chat.refusals import Cause, Refused
+from web.data.models import User
+from web.data.postgres import DATABASE_AWAY, Database
+from web.words import Sentence
+
+LENGTH = 200
+"""Characters of a search at most."""
+PAGE = 20
+FURTHEST = 1000
+"""Hits that can be looked at; whoever wants more asks for something rarer."""
+CHATS, LATEST = 50, 100
+"""In how many chats, and in how many messages of each, parts within words are looked for."""
+LATEST_OF_ONE = 5000
+TIMEOUT = "2s"
+AROUND = 60
+"""Characters before the first hit that an excerpt shows; after it three times as many."""
+TERM = re.compile(r'(from|before|after|has):(\S+)|"([^"]+)"?|(\S+)', re.IGNORECASE)
+LINK = r"(https?|ftp)://|\w\.([a-z]{2}|com|org|net|info|edu|gov|app|dev)\M"
+PAUSE, PIECE = 5.0, 500
+"""Seconds between two looks for messages that are not in the index yet, and how many are added at a time."""
+
+WHERE = """
+    AND message.removed_at IS NULL
+    AND NOT EXISTS (SELECT FROM unnest(CAST(:words AS text[])) AS word
+        WHERE strpos(translate(lower(message.body), E'\\n\\t', '  '), lower(word)) = 0)
+    AND (CAST(:author AS bigint) IS NULL OR message.author_id = CAST(:author AS bigint))
+    AND message.created_at >= CAST(:since AS timestamptz) AND message.created_at < CAST(:until AS timestamptz)
+    AND (NOT CAST(:links AS boolean) OR message.body ~* :link)
+"""
+COLUMNS = """
+    SELECT message.conversation_id, message.seq, author.shown, message.body, message.created_at,
+        others.name, others.title, others.hue
+    FROM found AS message
+    JOIN LATERAL (
+        SELECT coalesce(display_name, username) AS shown FROM users WHERE id = message.author_id
+    ) AS author ON true
+    JOIN LATERAL (
+        SELECT string_agg(username, ', ' ORDER BY id) AS name,
+            string_agg(coalesce(display_name, username), ', ' ORDER BY id) AS title, min(users.hue) AS hue
+        FROM participants JOIN users ON users.id = user_id
+        WHERE conversation_id = message.conversation_id AND user_id <> :me
+    ) AS others ON true
+    ORDER BY message.place
+"""
+ORDERS = {
+    "newest": "message.created_at DESC, message.conversation_id, message.seq DESC",
+    # Whole words first.
+    "best": """(SELECT count(*) FROM unnest(CAST(:words AS text[])) AS word
+        WHERE message.body ~* ('\\m' || regexp_replace(word, '(\\W)', '\\\\\\1', 'g') || '\\M')) DESC,
+        message.created_at DESC, message.conversation_id, message.seq DESC""",
+}
+INDEXED = f"""
+    WITH found AS MATERIALIZED (
+        SELECT message.*, row_number() OVER (ORDER BY {{order}}) AS place FROM messages AS message
+        WHERE message_search(message.body, message.people) @@ (
+            SELECT message_query(CAST(:words AS text[]), CAST(:me AS bigint))
+        )
+        AND (CAST(:conversation AS bigint) IS NULL OR message.conversation_id = CAST(:conversation AS bigint))
+        {WHERE} ORDER BY place LIMIT :limit OFFSET :offset
+    ) {COLUMNS}
+"""  # noqa: S608 - no value is put into it
+LATEST_ONES = f"""
+    WITH chats AS (
+        SELECT conversation_id FROM participants
+        WHERE user_id = :me
+        AND (CAST(:conversation AS bigint) IS NULL OR conversation_id = CAST(:conversation AS bigint))
+        ORDER BY active_at DESC NULLS LAST LIMIT {CHATS}
+    ), found AS MATERIALIZED (
+        SELECT message.*, row_number() OVER (ORDER BY {{order}}) AS place
+        FROM chats JOIN LATERAL (
+            SELECT * FROM messages WHERE messages.conversation_id = chats.conversation_id ORDER BY seq DESC LIMIT :depth
+        ) AS message ON true
+        WHERE (NOT message.held OR message.author_id = :me) {WHERE} ORDER BY place LIMIT :limit
+    ) {COLUMNS}
+"""  # noqa: S608 - no value is put into it
+INDEX = """
+    UPDATE messages SET people = CASE WHEN held THEN ARRAY[author_id]
+        ELSE (SELECT array_agg(user_id) FROM participants WHERE conversation_id = messages.conversation_id) END
+    WHERE people IS NULL AND (conversation_id, seq) IN (
+        SELECT conversation_id, seq FROM messages WHERE people IS NULL LIMIT :piece FOR UPDATE SKIP LOCKED
+    )
+"""
+
+
+class Hit(NamedTuple):
+    """A message that was found, in the chat that its reader calls `name`."""
+
+    conversation_id: int
+    seq: int
+    author: str
+    body: str
+    created_at: datetime
+    name: str
+    title: str
+    hue: int | None
+
+
+class Query(NamedTuple):
+    """What is looked for: messages with all of the words, each a part of the text, ignoring case."""
+
+    words: Sequence[str]
+    author: str
+    since: datetime
+    until: datetime
+    links: bool
+
+
+def parse(q: str) -> Query:
+    """Words, "a phrase", from:bob, before:2026-01-31, after:2026-01-31, has:link. Raises Refused."""
+    if len(q) > LENGTH:
+        raise Refused(Cause.INVALID, Sentence("A search has at most %(most)s characters.", most=LENGTH))
+    words: list[str] = []
+    given: dict[str, str] = {}
+    for operator, value, phrase, word in TERM.findall(q.replace("\0", " ")):
+        if operator:
+            given[operator.lower()] = value
+        else:
+            words.append(" ".join(phrase.split()) or word)
+    if given.get("has", "link").lower() not in ("link", "links"):
+        raise Refused(Cause.INVALID, Sentence("After has: comes the word link."))
+    since = _day(given["after"]) + timedelta(days=1) if "after" in given else datetime(1970, 1, 1, tzinfo=UTC)
+    until = _day(given["before"]) if "before" in given else datetime(9999, 1, 1, tzinfo=UTC)
+    return Query(words, given.get("from", ""), since, until, "has" in given)
+
+
+def _day(value: str) -> datetime:
+    try:
+        day = date.fromisoformat(value)
+        return datetime(min(max(day.year, 1970), 9998), day.month, day.day, tzinfo=UTC)
+    except ValueError:
+        raise Refused(Cause.INVALID, Sentence("Write a date like this: 2026-01-31.")) from None
+
+
+async def find(
+    db: AsyncSession, me: int, query: Query, conversation_id: int | None, order: str, offset: int
+) -> list[Hit]:
+    """A page of hits, and one more if there are more; `conversation_id` for those of one chat. Raises Refused."""
+    author = None
+    if query.author:
+        name = users.fold(query.author.removeprefix("@"))
+        author = await db.scalar(select(User.id).where(users.folded_name() == name))
+        if author is None:
+            raise Refused(Cause.INVALID, Sentence("Nobody here is called %(name)s.", name=query.author[:40]))
+    values = {**query._asdict(), "words": list(query.words), "author": author, "me": me, "link": LINK}
+    values |= {"conversation": conversation_id, "limit": PAGE + 1, "offset": min(offset, FURTHEST)}
+    # The index is worth it for any word; its plan needs bitmaps.
+    await db.execute(text(f"SET LOCAL enable_seqscan = off; SET LOCAL statement_timeout = '{TIMEOUT}'"))
+    try:
+        hits = await _hits(db, INDEXED, order, values)
+        if len(hits) <= PAGE and not offset:
+            depth = LATEST if conversation_id is None else LATEST_OF_ONE
+            known = {(hit.conversation_id, hit.seq) for hit in hits}
+            latest = await _hits(db, LATEST_ONES, order, {**values, "depth": depth})
+            hits += [hit for hit in latest if (hit.conversation_id, hit.seq) not in known]
+    except DBAPIError as error:
+        if isinstance(error.orig, QueryCanceled):
+            raise Refused(Cause.INVALID, Sentence("Too much fits this. Add another word.")) from None
+        raise
+    if order == "newest":
+        hits.sort(key=lambda hit: hit.created_at, reverse=True)
+    return hits[: PAGE + 1]
+
+
+async def _hits(db: AsyncSession, statement: str, order: str, values: dict[str, Any]) -> list[Hit]:
+    rows = await db.execute(text(statement.format(order=ORDERS[order])), values)
+    return [Hit(*row) for row in rows]
+
+
+def excerpt(body: str, words: Sequence[str]) -> list[tuple[str, bool]]:
+    """The text around the first hit, in pieces: each with whether it is a hit."""
+    body = " ".join(body.split())
+    pattern = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)) or r"(?!)"
+    first = re.search(pattern, body, re.IGNORECASE)
+    start = max(0, first.start() - AROUND) if first else 0
+    shown = ("…" if start else "") + body[start : start + 4 * AROUND] + ("…" if len(body) > start + 4 * AROUND else "")
+    pieces = re.split(f"({pattern})", shown, flags=re.IGNORECASE)
+    return [(piece, place % 2 == 1) for place, piece in enumerate(pieces) if piece]
+
+
+async def index_forever(database: Database) -> None:
+    """Add to the index what is not in it: messages from before there was one, or that the release before wrote."""
+    while True:
+        with suppress(*DATABASE_AWAY):  # the sweep says so
+            async with database.begin() as db:
+                added = await db.execute(text(INDEX), {"piece": PIECE})
+            if added.rowcount:  # type: ignore[attr-defined]
+                continue
+        await asyncio.sleep(PAUSE)
