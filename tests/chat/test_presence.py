@@ -1,11 +1,13 @@
 """Presence: who learns that somebody is online, or when they last were."""
 
+import signal
 from contextlib import suppress
 
 import psycopg
 import pytest
 import redis
 from bs4 import Tag
+from websockets.exceptions import WebSocketException
 
 from tests import site as sites
 from tests.doors.test_blocks import block
@@ -86,6 +88,27 @@ def test_a_tab_at_another_process_keeps_somebody_online(
         assert learns(hers) == []
 
 
+def test_whose_process_was_killed_leaves_after_a_minute(
+    environ: dict[str, str],
+    alice: Person,
+    bob: Person,
+    chat: None,
+    valkey: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(presence, "REFRESH_SECONDS", 0.5)
+    with sites.in_this_process(environ) as site, alice.socket(site) as hers:
+        with suppress(WebSocketException), sites.running(environ, WEB_PROCESSES="1") as other, bob.socket(other):
+            assert "data-online" in of(hers, "bob").attrs
+            other.stop(signal.SIGKILL)
+        assert learns(hers) == []
+        for key in (presence.ONLINE, *valkey.keys("here:*")):  # a minute goes by
+            for member in valkey.zrange(key, 0, -1):
+                valkey.zincrby(key, -60, str(member))
+        assert "data-seen" in of(hers, "bob").attrs
+        assert learns(hers) == []  # once is enough
+
+
 @pytest.mark.parametrize("hider", ["alice", "bob"])
 def test_who_hides_their_presence_sees_nobodys(alice: Person, bob: Person, chat: None, hider: str) -> None:
     people = {"alice": alice, "bob": bob}
@@ -117,7 +140,7 @@ def test_without_redis_nobody_is_online_and_all_else_works(
     site: Site, alice: Person, bob: Person, chat: None, valkey: redis.Redis, postgres: psycopg.Connection
 ) -> None:
     with bob.socket():
-        eventually(lambda: valkey.keys("online:*"))
+        eventually(lambda: valkey.exists(presence.ONLINE))
         valkey.flushall()
         assert not is_online(alice, "bob")
 

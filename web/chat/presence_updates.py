@@ -113,6 +113,7 @@ class PresenceUpdates:
         self._process_id = process_id
         self._moving: set[int] = set()
         self._leaving: set[int] = set()
+        self._lost: set[int] = set()
         self._to_tell: set[int] = set()
         self._more = asyncio.Event()
         hub.on_presence(self._move)
@@ -130,7 +131,7 @@ class PresenceUpdates:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        async with loops.running(self._publish_forever):
+        async with loops.running(self._publish_forever, self._lose_forever):
             yield
 
     def _move(self, users: Iterable[int]) -> None:
@@ -147,14 +148,23 @@ class PresenceUpdates:
             self._more.clear()
             moving, self._moving = self._moving, set()
             leaving, self._leaving = self._leaving, set()
+            lost, self._lost = self._lost, set()
             to_tell, self._to_tell = self._to_tell, set()
             for user in moving:
                 if not self._hub.has(user):
                     asyncio.get_running_loop().call_later(presence.GRACE_SECONDS + PAUSE, self._leave, user)
             moved = await self._tell_redis(list(moving | leaving))
             with suppress(*DATABASE_AWAY):  # pages that come back ask anew
-                await self._publish(moved | to_tell, hidden=to_tell)
+                await self._publish(moved | lost | to_tell, hidden=to_tell)
             await asyncio.sleep(PAUSE)
+
+    async def _lose_forever(self) -> None:
+        """Find those whose process was killed, and who did not come back."""
+        while True:
+            await asyncio.sleep(presence.REFRESH_SECONDS)
+            if lost := await self._store.attempt(presence.lose(self._store.client, PIECE)):
+                self._lost.update(lost)
+                self._more.set()
 
     async def _tell_redis(self, users: Sequence[int]) -> set[int]:
         """Returns who came or left by that."""

@@ -3,7 +3,8 @@
 `live:{user}` exists for two minutes after the user last had a live tab. `view:{user}` is a sorted set of the processes
 that hold a tab of theirs in view, each with the time at which its lease ends. So a process that closes its last tab
 does not affect the tabs of another one, and a process that was killed counts for a minute at most. `here:{user}` is the
-same for live tabs, and `online:{user}` exists while the others see the user as online.
+same for live tabs, and `seen-online` has the users whom the others see as online, each with the time until which that
+holds.
 """
 
 import time
@@ -66,13 +67,15 @@ async def look(redis: Redis, user_id: int) -> Presence:
     return Presence(in_view=viewers > 0, live_for=max(live_ms, 0) / 1000)
 
 
-# KEYS: two for each user. ARGV: the process, the time, VIEW_SECONDS, GRACE_SECONDS, then for each user whether a tab is
-# live. Answers for each of them with 1 if they came or left.
+ONLINE = "seen-online"
+
+# KEYS: ONLINE, then one for each user. ARGV: the process, the time, VIEW_SECONDS, GRACE_SECONDS, then two for each
+# user: their id, and whether a tab is live. Answers for each of them with 1 if they came or left.
 MOVE = """
 local moves = {}
-for at = 1, #KEYS, 2 do
-    local here, online = KEYS[at], KEYS[at + 1]
-    if ARGV[4 + (at + 1) / 2] == '1' then
+for at = 2, #KEYS do
+    local here, user = KEYS[at], ARGV[2 * at + 1]
+    if ARGV[2 * at + 2] == '1' then
         redis.call('ZADD', here, ARGV[2] + ARGV[3], ARGV[1])
         redis.call('EXPIRE', here, ARGV[3])
     else
@@ -80,14 +83,23 @@ for at = 1, #KEYS, 2 do
     end
     local moved
     if redis.call('ZCOUNT', here, ARGV[2], '+inf') == 0 then
-        moved = redis.call('DEL', online)
+        moved = redis.call('ZREM', KEYS[1], user)
     else
-        moved = redis.call('SET', online, 1, 'NX') and 1 or 0
-        redis.call('EXPIRE', online, ARGV[3])
+        local until_when = redis.call('ZSCORE', KEYS[1], user)
+        moved = until_when and tonumber(until_when) >= tonumber(ARGV[2]) and 0 or 1
+        redis.call('ZADD', KEYS[1], ARGV[2] + ARGV[3], user)
     end
-    moves[(at + 1) / 2] = moved
+    moves[at - 1] = moved
 end
 return moves
+"""
+# KEYS: ONLINE. ARGV: the time, how many at most.
+LOSE = """
+local lost = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[1], 'LIMIT', 0, ARGV[2])
+if #lost > 0 then
+    redis.call('ZREM', KEYS[1], unpack(lost))
+end
+return lost
 """
 
 
@@ -97,20 +109,26 @@ async def move(redis: Redis, process_id: str, live: Mapping[int, bool]) -> list[
     To be called like `refresh`, and again GRACE_SECONDS after a user's last tab closed. Raises RedisError while Redis
     is away.
     """
-    keys = [key for user_id in live for key in (f"here:{user_id}", _online(user_id))]
+    keys = [f"here:{user_id}" for user_id in live]
     moment = (time.time(), VIEW_SECONDS, GRACE_SECONDS)
-    moves = await redis.eval(MOVE, len(keys), *keys, process_id, *moment, *map(int, live.values()))
+    users = [value for user_id, is_live in live.items() for value in (user_id, int(is_live))]
+    moves = await redis.eval(MOVE, 1 + len(keys), ONLINE, *keys, process_id, *moment, *users)
     return [user_id for user_id, moved in zip(live, moves, strict=True) if moved]
+
+
+async def lose(redis: Redis, most: int) -> list[int]:
+    """At most so many users who no longer are online, since their process was killed. Each is returned once.
+
+    Raises RedisError while Redis is away.
+    """
+    return [int(user_id) for user_id in await redis.eval(LOSE, 1, ONLINE, time.time(), most)]
 
 
 async def online(redis: Redis, user_ids: Sequence[int]) -> set[int]:
     """Who of these users is online. Raises RedisError while Redis is away."""
-    found = await redis.mget([_online(user_id) for user_id in user_ids]) if user_ids else []
-    return {user_id for user_id, value in zip(user_ids, found, strict=True) if value}
-
-
-def _online(user_id: int) -> str:
-    return f"online:{user_id}"
+    found = await redis.zmscore(ONLINE, list(map(str, user_ids))) if user_ids else []
+    now = time.time()
+    return {user_id for user_id, until in zip(user_ids, found, strict=True) if until is not None and until >= now}
 
 
 def _live(user_id: int) -> str:
