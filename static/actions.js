@@ -84,9 +84,11 @@ function endSelection(isCopied = false) {
   if (isCopied) navigator.clipboard?.writeText(lines.join("\n\n"));
   for (const it of selected()) select(it);
 }
-/** Marks the messages that one has starred, which the chat's entry names. */
-function showStars() {
-  const starred = new Set(($("#chats li:has([aria-current])")?.dataset.starred ?? "").split(" "));
+/** Shows what one keeps of this chat, as its entry says: the starred messages, and the menu of a chat that is pinned. */
+function showKept() {
+  const entry = $("#chats li:has([aria-current])");
+  for (const it of ["data-pinned", "data-muted"]) if (entry) $(".menu")?.toggleAttribute(it, entry.hasAttribute(it));
+  const starred = new Set((entry?.dataset.starred ?? "").split(" "));
   for (const row of $$(".messages > [data-starred]"))
     if (!starred.has(row.dataset.seq ?? "")) delete row.dataset.starred;
   for (const seq of starred) if (seq) $(`.messages > [data-seq="${seq}"]`)?.setAttribute("data-starred", "");

@@ -114,6 +114,7 @@ document.addEventListener("htmx:before:swap", ({ detail: { ctx, tasks } }) => {
     for (const mine of $$(`[data-nonce][data-author="${me}"]`, fragment)) acknowledged.add(mine.dataset.nonce);
     if ($("#pane", fragment) || (typeof target === "string" && !$(target))) continue; // this page does not show it
     const isMore = ctx.sourceElement?.closest(".list .more");
+    if (ctx.sourceElement === $(".list [hx-get='/']")) leaveOut($$("[data-order]", fragment));
     for (const entry of $$("[data-order]", fragment)) if (isMore || !isBeyond(entry)) admit(entry);
     for (const message of $$(".message[data-seq]", fragment)) receive(message, Boolean(more));
     const late = Array.from(unloaded.values()).filter((it) => isEnd && seq(it) > Number($("#last")?.value));
@@ -131,6 +132,15 @@ function isBeyond(/** @type {Element} */ entry) {
   const isSo = $(".list .more") && !isKnown && order(entry) < order(last);
   if (isSo) entry.remove();
   return isSo;
+}
+
+let listed = new Map(/** @type {[string, number][]} */ ([])); // the list and its versions when it began to catch up
+/** Takes away chats that the list's beginning no longer has. */
+function leaveOut(/** @type {HTMLElement[]} */ entries) {
+  const ids = new Set(entries.map(({ id }) => id));
+  const last = entries.length < 50 ? 0 : order(entries.at(-1)); // PAGE of web/chat/lists.py
+  for (const it of $$("#chats li:not(:has([aria-current]))"))
+    if (!ids.has(it.id) && order(it) > last && listed.get(it.id) === version(it)) it.remove();
 }
 
 function receive(/** @type {Element} */ message, /** @type {boolean} */ isLoaded) {
@@ -255,7 +265,7 @@ function settle() {
   nameDays();
   for (const it of arrived) if (it.dataset.undelivered) deliver(it);
   showReading();
-  showStars();
+  showKept();
   showPresence();
   showNotices();
   for (const refusal of $$("#refusals [data-nonce]:not([data-retry])")) refuse(refusal.dataset.nonce);
@@ -333,6 +343,7 @@ body.addEventListener("htmx:ws:after:connection", ({ detail }) => {
   for (const form of $$("#view, #read")) form.reset();
   saved = "";
   delete $(".chat > .scroll")?.dataset.read; // what was said may not have arrived
+  listed = new Map($$("#chats li").map((it) => [it.id, version(it)]));
   catchUp();
   settle();
 });
