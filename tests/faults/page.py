@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from secrets import token_hex
+from typing import NamedTuple
 
 import aiohttp
 from aiohttp import ClientError, ClientSession, ClientTimeout, ClientWebSocketResponse, DummyCookieJar, TCPConnector
@@ -35,6 +36,13 @@ AGAIN = 3.0
 
 _MESSAGE = re.compile(r'<li id="message-\d+-\d+"([^>]*)>(.*?)</li>', re.DOTALL)
 _ATTRIBUTE = re.compile(r'data-(seq|version|author|nonce)="([^"]*)"')
+_QUOTE = re.compile(
+    r'class="message-quote" data-seq="(\d+)"[^>]*?(data-gone)?(?: data-changed)?><b>.*?<span dir="auto">(.*?)</span>'
+)
+_REACTION = re.compile(r'class="reaction" data-emoji="([^"]+)"(.*?)</button>')
+_REACTED = re.compile(r'data-author="([^"]+)"')
+_ENTRY = re.compile(r'<li id="chat-\d+"[^>]*? data-version="(\d+)"[^>]*? data-read="(\d+)"(.*?)</li>')
+_UNREAD = re.compile(r'class="unread">(\d+)')
 _BODY = re.compile(r'<(\w+)[^>]*\bclass="message-body"[^>]*>(.*?)</\1>', re.DOTALL)
 _CURSOR = re.compile(r'id="cursor"[^>]*value="(\d+)"')
 _FIRST = re.compile(r'id="first"[^>]*value="(\d+)"')
@@ -50,6 +58,18 @@ class Shown:
     author: str
     nonce: str
     body: str
+    quote: str = ""
+    """The seq of the message that it answers and that one's first line, or "gone"."""
+    reactions: str = ""
+    """Emoji and usernames, sorted."""
+
+
+class Entry(NamedTuple):
+    """The chat in the list."""
+
+    edition: int = 0
+    their_read: int = 0
+    unread: int = 0
 
 
 @dataclass(slots=True)
@@ -59,6 +79,7 @@ class Written:
     body: str
     nonce: str
     at: float
+    reply_to: str
 
 
 @dataclass(eq=False)
@@ -88,6 +109,7 @@ class Page:
     close_codes: list[int] = field(default_factory=list)
     arrived: dict[str, float] = field(default_factory=dict)
     """When each nonce was first shown."""
+    entry: Entry = field(default_factory=Entry)
     errors: list[str] = field(default_factory=list)
     """HTTP answers that no page should get."""
     _socket: ClientWebSocketResponse | None = None
@@ -131,12 +153,12 @@ class Page:
             if self._socket is not None:
                 await self._socket.close()
 
-    async def write(self, body: str) -> str:
+    async def write(self, body: str, reply_to: str = "") -> str:
         """Send as Enter in the composer does. Returns the nonce."""
         nonce = token_hex(8)
         self.written[nonce] = time.monotonic()
-        self.outbox[nonce] = Written(body, nonce, self.written[nonce])
-        await self._say(action="send", to=self.to, body=body, nonce=nonce)
+        self.outbox[nonce] = Written(body, nonce, self.written[nonce], reply_to)
+        await self._say(action="send", to=self.to, body=body, nonce=nonce, reply_to=reply_to)
         return nonce
 
     async def load_older(self) -> None:
@@ -144,6 +166,19 @@ class Page:
         answer = await self.fetch(f"/chat/{self.to}/messages?before={self.first_seq}")
         assert answer is not None
         self.take(answer)
+
+    async def change(self, seq: int, what: str, **values: str) -> bool:
+        """Edit, remove or react to a message as a form does. Returns whether the site has done it."""
+        try:
+            self._demand_network()
+            path = f"{self.url}/chat/{self.to}/messages/{seq}/{what}"
+            headers = {**self._headers, "HX-Request": "true"}
+            async with self.http.post(path, data=values, headers=headers, timeout=ClientTimeout(10)) as answer:
+                if answer.status == 200:
+                    self.take(await answer.text())
+                return answer.status == 200
+        except LOST:
+            return False
 
     def cut(self) -> None:
         """The network goes away."""
@@ -231,7 +266,7 @@ class Page:
             self.blackouts.append(time.monotonic() - self._lost_at)
             self._lost_at = None
         await self._report_read()
-        await lists
+        self.take(await lists or "")
 
     async def fetch(self, path: str) -> str | None:
         try:
@@ -268,7 +303,7 @@ class Page:
             self._demand_network()
             async with self.http.post(
                 f"{self.url}/chat/{self.to}/messages",
-                data={"body": item.body, "nonce": item.nonce},
+                data={"body": item.body, "nonce": item.nonce, "reply_to": item.reply_to},
                 headers={**self._headers, "HX-Request": "true"},
                 timeout=ClientTimeout(10),
             ) as answer:
@@ -288,6 +323,9 @@ class Page:
             self.first_seq = int(first[1])
         for message in messages(text):
             self._receive(message)
+        for edition, their_read, inside in _ENTRY.findall(text):
+            unread = _UNREAD.search(inside)
+            self.entry = max(self.entry, Entry(int(edition), int(their_read), int(unread[1]) if unread else 0))
         for nonce, may_retry in _REFUSED.findall(text):
             if nonce and not may_retry:
                 self._refuse(nonce)
@@ -351,7 +389,11 @@ def messages(text: str) -> Iterable[Shown]:
         body = _BODY.search(inside)
         assert body is not None
         words = html.unescape(re.sub(r"<[^>]*>", "", body[2]))
-        yield Shown(int(held["seq"]), int(held["version"]), held["author"], held["nonce"], words)
+        quote = _QUOTE.search(inside)
+        quoted = f"{quote[1]} {'gone' if quote[2] else html.unescape(quote[3])}" if quote else ""
+        found = [(emoji, _REACTED.findall(who)) for emoji, who in _REACTION.findall(inside)]
+        reactions = " ".join(sorted(f"{emoji} {name}" for emoji, names in found for name in names))
+        yield Shown(int(held["seq"]), int(held["version"]), held["author"], held["nonce"], words, quoted, reactions)
 
 
 @asynccontextmanager

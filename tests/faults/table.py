@@ -2,11 +2,12 @@
 
 from dataclasses import asdict
 
-from tests.faults import browsers, cached, delivery, knocks, processes, servers, soak
+from tests.faults import browsers, cached, changes, delivery, knocks, processes, servers, soak
 from tests.faults.scenario import Scenario
 
 SCENARIOS: dict[str, tuple[Scenario, Scenario]] = {
     "web-killed": (delivery.WebKilled(), delivery.WebKilled(sends=120, people=10, kills=1, rate=40)),
+    "changes": (changes.Changed(), changes.Changed(people=10, acts=150, kills=1, rate=50)),
     "same-nonce": (delivery.SameNonce(), delivery.SameNonce(times=40)),
     "cuts": (delivery.Cuts(), delivery.Cuts(people=12, sends=120, shortest=0.5, longest=1, seconds=3)),
     "late-commit": (delivery.LateCommit(), delivery.LateCommit(rounds=10, chats=10)),

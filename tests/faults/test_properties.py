@@ -7,7 +7,7 @@ page is what it is in `tests/faults/page.py`, with its socket replaced by the fr
 import asyncio
 from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from secrets import token_hex
 from typing import Any, TypeVar
@@ -18,11 +18,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from tests.faults import audit
 from tests.faults.page import Page, Shown
 from tests.faults.parts import Parts, Somebody
 from web import settings as environment
 from web import site as sites
-from web.chat import edits, history, lists, reactions, reading
+from web.chat import edits, history, lists, reactions, reading, search
 from web.chat.cache import Latest
 from web.chat.changes import Alter
 from web.chat.conversations import Conversation
@@ -67,6 +68,8 @@ class Expected:
     side: int
     nonce: str
     body: str
+    reply_to: int = 0
+    reactions: set[tuple[str, int]] = field(default_factory=set)
     is_removed: bool = False
 
 
@@ -85,6 +88,7 @@ def test_every_order_ends_in_the_same_list(chat: Chat) -> None:
             super().__init__()
             self.people, self.conversation = chat.do(chat.begin())
             self.model: list[Expected] = []
+            self.read_seq = [0, 0]
             self.late: list[str] = []
             """Frames that may arrive a second time, late."""
             self.is_connected = [True, True]
@@ -127,13 +131,18 @@ def test_every_order_ends_in_the_same_list(chat: Chat) -> None:
                 assert self._change(side, process, seq, alter) == is_allowed
                 if is_allowed:
                     message.body, message.is_removed = ("", True) if removes else (edited, False)
+                    if removes:
+                        message.reply_to, message.reactions = 0, set()
 
         @rule(side=SIDES, process=SIDES, which=WHICH, emoji=st.sampled_from(reactions.QUICK))
         def react(self, side: int, process: int, which: int, emoji: str) -> None:
             if self.model:
                 place = which % len(self.model)
                 alter = partial(reactions.react, emoji=emoji)
-                assert self._change(side, process, place + 1, alter) != self.model[place].is_removed
+                message = self.model[place]
+                assert self._change(side, process, place + 1, alter) != message.is_removed
+                if not message.is_removed:
+                    message.reactions ^= {(emoji, side)}
 
         @rule(side=SIDES, process=SIDES, which=WHICH)
         def answer(self, side: int, process: int, which: int) -> None:
@@ -141,7 +150,7 @@ def test_every_order_ends_in_the_same_list(chat: Chat) -> None:
             if self.model:
                 nonce = token_hex(8)
                 seq = which % len(self.model) + 1
-                self._posted(side, nonce, chat.do(self._write(side, process, nonce, seq)))
+                self._posted(side, nonce, chat.do(self._write(side, process, nonce, seq)), seq)
 
         @rule(side=SIDES)
         def cut(self, side: int) -> None:
@@ -196,22 +205,52 @@ def test_every_order_ends_in_the_same_list(chat: Chat) -> None:
 
         @rule(side=SIDES)
         def read(self, side: int) -> None:
-            async def mark() -> int:
-                reader, me = chat.processes[0]["reader"], self.people[side].id
-                await reading.mark(reader, me, self.conversation.id, self.pages[side].cursor)
-                entries = await lists.entries(reader, [(self.conversation.id, me)])
-                return entries[0].unread if entries else 0
+            cursor = self.pages[side].cursor
+            chat.do(reading.mark(chat.processes[0]["reader"], self.people[side].id, self.conversation.id, cursor))
+            shown = [row.seq for row in self._rows() if row.seq <= cursor and row.version <= cursor]
+            self.read_seq[side] = max([self.read_seq[side], *shown])
 
-            # Sending marks earlier messages as read by their sender; otherwise only what the page showed is read.
-            mine = [seq for seq, message in enumerate(self.model, 1) if message.side == side]
-            shown = [row.seq for row in self._rows() if row.version <= self.pages[side].cursor]
-            seen = max(shown, default=0), max(mine, default=0)
-            assert chat.do(mark()) <= len(self.model) - max(seen)
+        @rule(side=SIDES, which=WHICH)
+        def mark_unread(self, side: int, which: int) -> None:
+            async def mark() -> None:
+                async with chat.processes[0]["db"].begin() as db:
+                    await reading.mark_unread(db, self.people[side].id, self.conversation.id, seq)
+
+            if self.model:
+                seq = which % len(self.model) + 1
+                chat.do(mark())
+                self.read_seq[side] = min(self.read_seq[side], seq - 1)
+
+        @rule(side=SIDES, which=WHICH, length=st.integers(3, 8))
+        def search(self, side: int, which: int, length: int) -> None:
+            """For the beginning of a word that is or was in some message; "said" may be in more than a page has."""
+
+            async def find() -> list[search.Hit]:
+                async with chat.processes[0]["db"]() as db:
+                    return await search.find(db, self.people[side].id, search.parse(word), None, "newest", 0)
+
+            if self.model:
+                message = self.model[which % len(self.model)]
+                word = (message.body or f"said {message.nonce}").split()[1][:length]
+                found = [hit.seq for hit in chat.do(find())]
+                assert sorted(found) == [seq for seq, it in enumerate(self.model, 1) if word in it.body]
+
+        @invariant()
+        def the_list_counts_what_is_unread(self) -> None:
+            reader, here = chat.processes[0]["reader"], self.conversation.id
+            entries = chat.do(lists.entries(reader, [(here, person.id) for person in self.people]))
+            by_user = {entry.user_id: entry for entry in entries}
+            for side, person in enumerate(self.people):
+                if self.model:
+                    entry = by_user[person.id]
+                    counted = entry.unread, entry.their_read
+                    assert counted == (len(self.model) - self.read_seq[side], self.read_seq[1 - side])
 
         @invariant()
         def postgresql_is_the_model(self) -> None:
-            assert [(row.author, row.nonce, row.body) for row in self._rows()] == [
-                (self.people[message.side].username, message.nonce, message.body) for message in self.model
+            names = [person.username for person in self.people]
+            assert [(row.author, row.nonce, row.body, row.quote, row.reactions) for row in self._rows()] == [
+                (names[it.side], it.nonce, it.body, self._quote(it), self._reactions(it)) for it in self.model
             ]
 
         @invariant()
@@ -240,14 +279,14 @@ def test_every_order_ends_in_the_same_list(chat: Chat) -> None:
                 assert page.list == [row for row in self._rows() if row.seq >= page.first_seq]
 
         def _rows(self) -> list[Shown]:
-            return [
-                Shown(*row)
-                for row in chat.parts.query(
-                    "SELECT seq, version, username, nonce, body FROM messages JOIN users ON users.id = author_id"
-                    " WHERE conversation_id = %s ORDER BY seq",
-                    self.conversation.id,
-                )
-            ]
+            return [Shown(*row) for row in chat.parts.query(audit.SHOWN, self.conversation.id)]
+
+        def _quote(self, message: Expected) -> str:
+            seq = message.reply_to
+            return f"{seq} {self.model[seq - 1].body or 'gone'}" if seq else ""
+
+        def _reactions(self, message: Expected) -> str:
+            return " ".join(sorted(f"{emoji} {self.people[side].username}" for emoji, side in message.reactions))
 
         async def _write(self, side: int, process: int, nonce: str, reply_to: int = 0) -> Posted:
             messages = chat.processes[process]["messages"]
@@ -259,10 +298,11 @@ def test_every_order_ends_in_the_same_list(chat: Chat) -> None:
         def _post(self, side: int, process: int, nonce: str) -> None:
             self._posted(side, nonce, chat.do(self._write(side, process, nonce)))
 
-        def _posted(self, side: int, nonce: str, posted: Posted) -> None:
-            """Add it to the model, and show it on the pages that are connected."""
+        def _posted(self, side: int, nonce: str, posted: Posted, reply_to: int = 0) -> None:
+            """Add it to the model, and show it on the pages that are connected. Whoever writes has read all before."""
             if nonce not in [message.nonce for message in self.model]:
-                self.model.append(Expected(side, nonce, f"said {nonce}"))
+                self.model.append(Expected(side, nonce, f"said {nonce}", reply_to))
+                self.read_seq[side] = len(self.model)
             self._arrive(posted.swap)
 
         def _change(self, side: int, process: int, seq: int, alter: Alter) -> bool:
