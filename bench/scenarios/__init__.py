@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from bench.run import Run
-from bench.scenarios import browser, ceilings, messages, pages, scale, sockets
+from bench.scenarios import browser, ceilings, life, messages, pages, scale, search, sockets
 
 SCENARIOS: dict[str, Callable[[Run], None]] = {
     "messages": messages.of_200,
@@ -18,5 +18,7 @@ SCENARIOS: dict[str, Callable[[Run], None]] = {
     "inserts": ceilings.inserts,
     "start": sockets.start,
     "scale": scale.scale,
+    "life": life.life,
+    "search": search.search,
     "browser": browser.browser,
 }

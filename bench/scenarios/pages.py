@@ -20,9 +20,7 @@ def page(run: Run) -> None:
     seconds = 2 if run.is_quick else 5
     with contestants.racing(run.base, "knock", 2, PROCESSES) as race, load.running("bench.browsers") as browsers:
         ramp.step(race, 100, 1)  # more than fifty messages
-        requests = [
-            _get(cookie, people.name(number % 2 ^ 1)) for number, cookie in enumerate(_cookies(run, 2, CLIENTS))
-        ]
+        requests = [get(cookie, people.name(number % 2 ^ 1)) for number, cookie in enumerate(_cookies(run, 2, CLIENTS))]
         job: dict[str, Any] = {"requests": requests, "expected": '<li id="message-', "count": 50}
         run.say("the page of a chat, 16 clients")
         _fetch(race, browsers, job, 1)
@@ -77,7 +75,7 @@ def _cookies(run: Run, people_count: int, count: int) -> list[str]:
         )
 
 
-def _get(cookie: str, other: str) -> str:
+def get(cookie: str, other: str) -> str:
     return f"GET /chat/{other} HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookie}\r\n\r\n"
 
 
