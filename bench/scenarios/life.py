@@ -17,7 +17,7 @@ EVENTS = 300
 RESTLESS = 1_300
 """People who come and go: more than can come back within the time in which they still count as online."""
 LONG = 300
-"""Messages of each chat, none of them read."""
+"""Messages of each chat: one of its people wrote them all, and the other has read none."""
 
 FILL = """
     WITH made AS (
@@ -34,8 +34,9 @@ FILL = """
             AND right(author.username, 1) IN ('0', '2', '4', '6', '8')
         CROSS JOIN generate_series(1, %(messages)s) AS n
     )
-    INSERT INTO participants (conversation_id, user_id, active_at)
-    SELECT id, unnest(ARRAY[low_user_id, high_user_id]), now() FROM made
+    INSERT INTO participants (conversation_id, user_id, active_at, read_seq)
+    SELECT made.id, users.id, now(), CASE WHEN right(username, 1) IN ('0', '2', '4', '6', '8') THEN last_seq ELSE 0 END
+    FROM made JOIN users ON users.id IN (low_user_id, high_user_id)
 """
 ADORN = """
     UPDATE messages SET edited_at = now(), reply_to = 1,
