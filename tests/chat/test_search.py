@@ -4,8 +4,10 @@ import psycopg
 import pytest
 from bs4 import BeautifulSoup
 
+from tests import site as sites
 from tests.doors.test_blocks import block
 from tests.site import Page, Person
+from web.chat import search
 
 
 def found(person: Person, q: str, **more: str) -> list[str]:
@@ -34,46 +36,76 @@ def chat(alice: Person, bob: Person) -> None:
         (alice if place % 2 == 0 else bob).post("bob" if place % 2 == 0 else "alice", body)
 
 
-@pytest.mark.parametrize(
-    ("q", "hits"),
-    [
-        ("dinner", [1, 5]),
-        ("DINNER friday", [1, 5]),
-        ("din", [1, 5]),
-        ("cket", [2]),  # within a word
-        ('"dinner on"', [1]),
-        ('"on dinner"', []),
-        ('"dinner on', [1]),
-        ('"the friday"', [5]),
-        ("кошк", [3]),
-        ("СОБАКИ", [3]),
-        ("晚餐", [4]),
-        ("餐", [4]),
-        ("电喜", []),
-        ("from:bob dinner", []),
-        ("from:Bob tickets", [2]),
-        ("from:alice", [1, 3, 5]),
-        ("has:link", [2]),
-        ("has:link dinner", []),
-        ("before:2020-01-01 dinner", []),
-        ("after:2020-01-01 dinner", [1, 5]),
-        ("example.com", [2]),
-        ("100%", [5]),
-        ("o'clock", [5]),
-        ("\\off", [5]),
-        ("d.nner", []),
-        ("(dinner|tickets)", []),
-        ("' OR 1=1; --", []),
-        ("dinner & !friday:*", []),
-        ("%", [5]),
-        ("_", []),
-        ("zzz", []),
-    ],
-)
+HITS: list[tuple[str, list[int]]] = [
+    ("dinner", [1, 5]),
+    ("DINNER friday", [1, 5]),
+    ("din", [1, 5]),
+    ("cket", [2]),  # within a word
+    ('"dinner on"', [1]),
+    ('"on dinner"', []),
+    ('"dinner on', [1]),
+    ('"the friday"', [5]),
+    ("кошк", [3]),
+    ("СОБАКИ", [3]),
+    ("晚餐", [4]),
+    ("餐", [4]),
+    ("电喜", []),
+    ("from:bob dinner", []),
+    ("from:Bob tickets", [2]),
+    ("from:alice", [1, 3, 5]),
+    ("has:link", [2]),
+    ("has:link dinner", []),
+    ("before:2020-01-01 dinner", []),
+    ("after:2020-01-01 dinner", [1, 5]),
+    ("example.com", [2]),
+    ("100%", [5]),
+    ("o'clock", [5]),
+    ("\\off", [5]),
+    ("d.nner", []),
+    ("(dinner|tickets)", []),
+    ("' OR 1=1; --", []),
+    ("dinner & !friday:*", []),
+    ("%", [5]),
+    ("_", []),
+    ("zzz", []),
+]
+
+
+@pytest.mark.parametrize(("q", "hits"), HITS)
 def test_messages_are_found_by_their_words(alice: Person, bob: Person, chat: None, q: str, hits: list[int]) -> None:
     assert seqs(alice, q) == hits
     assert seqs(bob, q, order="best") == hits
     assert seqs(alice, q, **{"in": "bob"}) == hits
+
+
+def test_the_index_finds_what_is_not_among_the_latest(
+    environ: dict[str, str], alice: Person, bob: Person, chat: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "LATEST", 0)
+    monkeypatch.setattr(search, "LATEST_OF_ONE", 0)
+    with sites.in_this_process(environ) as site:
+        her = Person("alice", site)
+        her.http.cookies.update(alice.cookies)
+        for q, hits in HITS:
+            if q != "cket":
+                assert seqs(her, q) == seqs(her, q, order="best") == seqs(her, q, **{"in": "bob"}) == hits, q
+
+
+def test_common_words_are_found_without_the_index_only_if_no_newer_hit_is_missed(
+    environ: dict[str, str], alice: Person, bob: Person, charlie: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(30):
+        (bob if n % 2 else charlie).post("alice", f"number {n}")
+    for n in range(30, 60):
+        bob.post("alice", f"number {n}")
+    monkeypatch.setattr(search, "LATEST", 25)
+    with sites.in_this_process(environ) as site:
+        her = Person("alice", site)
+        her.http.cookies.update(alice.cookies)
+        pages = [found(her, "number", **{"from": str(start)}) for start in (0, 20, 40)]
+    hits = [address for page in pages for address in page]
+    assert len(set(hits)) == 60
+    assert hits[:20] == [f"/chat/bob?around={seq}" for seq in range(45, 25, -1)]
 
 
 def test_nobody_finds_what_is_not_theirs(

@@ -1,8 +1,8 @@
 """Search: messages by their words, among those that the reader may see.
 
 The index (migrations/versions/0009) has the words of each message, and its readers: of a held message only its author.
-It finds words by their beginning; what comes from it is compared with the whole text, which also finds phrases. Parts
-within words are found in the latest messages of the newest chats, for which no index is needed.
+It finds words by their beginning; what comes from it is compared with the whole text, which also finds phrases. The
+latest messages of the newest chats are looked through without it, which also finds parts within words.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ WHERE = """
 """
 COLUMNS = """
     SELECT message.conversation_id, message.seq, author.shown, message.body, message.created_at,
-        others.name, others.title, others.hue
+        others.name, others.title, others.hue, message.rank
     FROM found AS message
     JOIN LATERAL (
         SELECT coalesce(display_name, username) AS shown FROM users WHERE id = message.author_id
@@ -60,38 +60,44 @@ COLUMNS = """
         FROM participants JOIN users ON users.id = user_id
         WHERE conversation_id = message.conversation_id AND user_id <> :me
     ) AS others ON true
-    ORDER BY message.place
 """
-ORDERS = {
-    "newest": "message.created_at DESC, message.conversation_id, message.seq DESC",
+FIRST = "ORDER BY rank DESC, message.created_at DESC, message.conversation_id, message.seq DESC LIMIT :limit"
+RANKS = {
+    "newest": "0",
     # Whole words first.
     "best": """(SELECT count(*) FROM unnest(CAST(:words AS text[])) AS word
-        WHERE message.body ~* ('\\m' || regexp_replace(word, '(\\W)', '\\\\\\1', 'g') || '\\M')) DESC,
-        message.created_at DESC, message.conversation_id, message.seq DESC""",
+        WHERE message.body ~* ('\\m' || regexp_replace(word, '(\\W)', '\\\\\\1', 'g') || '\\M'))""",
 }
 INDEXED = f"""
     WITH found AS MATERIALIZED (
-        SELECT message.*, row_number() OVER (ORDER BY {{order}}) AS place FROM messages AS message
+        SELECT message.*, {{rank}} AS rank FROM messages AS message
         WHERE message_search(message.body, message.people) @@ (
             SELECT message_query(CAST(:words AS text[]), CAST(:me AS bigint))
         )
         AND (CAST(:conversation AS bigint) IS NULL OR message.conversation_id = CAST(:conversation AS bigint))
-        {WHERE} ORDER BY place LIMIT :limit OFFSET :offset
+        {WHERE} {FIRST}
     ) {COLUMNS}
 """  # noqa: S608 - no value is put into it
+NEWEST_CHATS = """
+    SELECT conversation_id, active_at, row_number() OVER (ORDER BY active_at DESC NULLS LAST) AS place
+    FROM participants WHERE user_id = :me
+    AND (CAST(:conversation AS bigint) IS NULL OR conversation_id = CAST(:conversation AS bigint))
+    ORDER BY place
+"""
 LATEST_ONES = f"""
-    WITH chats AS (
-        SELECT conversation_id FROM participants
-        WHERE user_id = :me
-        AND (CAST(:conversation AS bigint) IS NULL OR conversation_id = CAST(:conversation AS bigint))
-        ORDER BY active_at DESC NULLS LAST LIMIT {CHATS}
-    ), found AS MATERIALIZED (
-        SELECT message.*, row_number() OVER (ORDER BY {{order}}) AS place
+    WITH chats AS ({NEWEST_CHATS} LIMIT {CHATS}), found AS MATERIALIZED (
+        SELECT message.*, {{rank}} AS rank
         FROM chats JOIN LATERAL (
             SELECT * FROM messages WHERE messages.conversation_id = chats.conversation_id ORDER BY seq DESC LIMIT :depth
         ) AS message ON true
-        WHERE (NOT message.held OR message.author_id = :me) {WHERE} ORDER BY place LIMIT :limit
+        WHERE (NOT message.held OR message.author_id = :me) {WHERE} {FIRST}
     ) {COLUMNS}
+"""  # noqa: S608 - no value is put into it
+# The time of the newest message that is not among the latest ones; NULL if there is none.
+HORIZON = f"""
+    SELECT max(CASE WHEN place > {CHATS} THEN coalesce(active_at, 'infinity') ELSE message.created_at END)
+    FROM ({NEWEST_CHATS} LIMIT {CHATS} + 1) AS chats JOIN conversations ON id = conversation_id
+    LEFT JOIN messages AS message ON message.conversation_id = id AND message.seq = last_seq - :depth
 """  # noqa: S608 - no value is put into it
 INDEX = """
     UPDATE messages SET people = CASE WHEN held THEN ARRAY[author_id]
@@ -113,6 +119,8 @@ class Hit(NamedTuple):
     name: str
     title: str
     hue: int | None
+    rank: int
+    """How many of the words are whole words in it, if that counts."""
 
 
 class Query(NamedTuple):
@@ -162,28 +170,32 @@ async def find(
         if author is None:
             raise Refused(Cause.INVALID, Sentence("Nobody here is called %(name)s.", name=query.author[:40]))
     values = {**query._asdict(), "words": list(query.words), "author": author, "me": me, "link": LINK}
-    values |= {"conversation": conversation_id, "limit": PAGE + 1, "offset": min(offset, FURTHEST)}
+    first = min(offset, FURTHEST)
+    depth = LATEST if conversation_id is None else LATEST_OF_ONE
+    values |= {"conversation": conversation_id, "depth": depth, "limit": first + PAGE + 1}
     # The index is worth it for any word; its plan needs bitmaps.
     await db.execute(text(f"SET LOCAL enable_seqscan = off; SET LOCAL statement_timeout = '{TIMEOUT}'"))
     try:
-        hits = await _hits(db, INDEXED, order, values)
-        if len(hits) <= PAGE and not offset:
-            depth = LATEST if conversation_id is None else LATEST_OF_ONE
-            known = {(hit.conversation_id, hit.seq) for hit in hits}
-            latest = await _hits(db, LATEST_ONES, order, {**values, "depth": depth})
-            hits += [hit for hit in latest if (hit.conversation_id, hit.seq) not in known]
+        hits = await _hits(db, LATEST_ONES, order, values)
+        horizon = await db.scalar(text(HORIZON), values)
+        # A word that is in many messages is in enough of the latest ones, which is quicker than the index.
+        is_enough = order == "newest" and len(hits) > first + PAGE
+        if horizon and not (is_enough and hits[-1].created_at > horizon):
+            hits = sorted({*hits, *await _hits(db, INDEXED, order, values)}, key=_place)
     except DBAPIError as error:
         if isinstance(error.orig, QueryCanceled):
             raise Refused(Cause.INVALID, Sentence("Too much fits this. Add another word.")) from None
         raise
-    if order == "newest":
-        hits.sort(key=lambda hit: hit.created_at, reverse=True)
-    return hits[: PAGE + 1]
+    return hits[first : first + PAGE + 1]
 
 
 async def _hits(db: AsyncSession, statement: str, order: str, values: dict[str, Any]) -> list[Hit]:
-    rows = await db.execute(text(statement.format(order=ORDERS[order])), values)
-    return [Hit(*row) for row in rows]
+    rows = await db.execute(text(statement.format(rank=RANKS[order])), values)
+    return sorted([Hit(*row) for row in rows], key=_place)
+
+
+def _place(hit: Hit) -> tuple[int, timedelta, int, int]:
+    return -hit.rank, datetime.max.replace(tzinfo=UTC) - hit.created_at, hit.conversation_id, -hit.seq
 
 
 def excerpt(body: str, words: Sequence[str]) -> list[tuple[str, bool]]:
