@@ -98,7 +98,7 @@ def test_common_words_are_found_without_the_index_only_if_no_newer_hit_is_missed
         (bob if n % 2 else charlie).post("alice", f"number {n}")
     for n in range(30, 60):
         bob.post("alice", f"number {n}")
-    monkeypatch.setattr(search, "LATEST", 25)
+    monkeypatch.setattr(search, "LATEST", 15)
     with sites.in_this_process(environ) as site:
         her = Person("alice", site)
         her.http.cookies.update(alice.cookies)
