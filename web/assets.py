@@ -1,14 +1,18 @@
 """The static files: read and compressed once, then served from memory."""
 
 import asyncio
+import base64
 import gzip
 import hashlib
 import mimetypes
+from collections.abc import Mapping
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import brotli  # type: ignore[import-untyped]
+from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,25 +22,32 @@ STATIC = ROOT / "static"
 MODULES = ROOT / "node_modules"
 HTMX = MODULES / "htmx.org" / "dist"
 EMOJI = MODULES / "emoji-picker-element"
+LIVE = ("app", "actions", "emoji", "panes", "log", "drafts", "keys", "notices")
+"""The scripts of a signed-in page. They come before htmx, so that they hear every event of it."""
+LATER = "emoji/"
+"""The beginning of files that are compressed when they are first asked for: a third of a second for all of them."""
 # Spelt in one way only, so that nobody fills the memory with others.
 FILES = (
-    {file.name: file for file in STATIC.iterdir() if file.suffix in (".js", ".css", ".svg", ".png", ".webmanifest")}
-    | {f"htmx/{name}": HTMX / name for name in ("htmx.min.js", "ext/hx-ws.min.js", "ext/hx-upsert.min.js")}
-    | {f"emoji/{name}": EMOJI / name for name in ("index.js", "picker.js", "database.js")}
+    {file.name: [file] for file in STATIC.iterdir() if file.suffix in (".js", ".css", ".svg", ".png", ".webmanifest")}
+    # One file, since each more costs a slow line as much as a kilobyte. htmx would start before its extensions are
+    # loaded, if it did not end with them.
     | {
-        "emoji/ru_RU.js": EMOJI / "i18n" / "ru_RU.js",
-        "emoji/en.json": MODULES / "emoji-picker-element-data" / "en" / "emojibase" / "data.json",
-        "emoji/ru.json": MODULES / "emoji-picker-element-data" / "ru" / "emojibase" / "data.json",
+        "live.js": [STATIC / f"{name}.js" for name in LIVE]
+        + [HTMX / name for name in ("htmx.min.js", "ext/hx-ws.min.js", "ext/hx-upsert.min.js")]
+    }
+    | {f"{LATER}{name}": [EMOJI / name] for name in ("index.js", "picker.js", "database.js")}
+    | {
+        f"{LATER}ru_RU.js": [EMOJI / "i18n" / "ru_RU.js"],
+        f"{LATER}en.json": [MODULES / "emoji-picker-element-data" / "en" / "emojibase" / "data.json"],
+        f"{LATER}ru.json": [MODULES / "emoji-picker-element-data" / "ru" / "emojibase" / "data.json"],
     }
 )
-
+STYLE = (STATIC / "app.css").read_text()
+STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+_is_first_visit = ContextVar("is_first_visit", default=False)
 
 WORKER = "/static/worker.js"
 """The service worker. It shows notices of the whole site, not only of what is below /static."""
-
-
-LATER = "emoji/"
-"""The beginning of files that are compressed when they are first asked for: a third of a second for all of them."""
 
 
 class Asset(NamedTuple):
@@ -49,7 +60,7 @@ class Asset(NamedTuple):
 @cache
 def find(path: str) -> Asset:
     """The file at this path below /static. Raises KeyError."""
-    plain = FILES[path].read_bytes()
+    plain = b"\n;\n".join(file.read_bytes() for file in FILES[path])
     bodies = {"br": brotli.compress(plain, quality=9), "gzip": gzip.compress(plain), "": plain}
     return Asset(hashlib.sha256(plain).hexdigest()[:12], mimetypes.guess_type(path)[0] or "", bodies)
 
@@ -57,6 +68,18 @@ def find(path: str) -> Asset:
 def url(path: str) -> str:
     """The URL of a static file. It contains a digest of the file, so browsers may keep it for ever."""
     return f"/static/{path}?v={find(path).digest}"
+
+
+def look(headers: Mapping[str, str]) -> None:
+    """Remember for this request whether a browser opens its first page here. Scripts set the cookie."""
+    _is_first_visit.set(headers.get("sec-fetch-dest") == "document" and "scripts=" not in headers.get("cookie", ""))
+
+
+def style() -> Markup:
+    """The element with the stylesheet: on a browser's first page with all of it, which saves a round trip."""
+    if _is_first_visit.get():
+        return Markup("<style>{}</style>").format(Markup(STYLE))  # noqa: S704 - ours
+    return Markup('<link rel="stylesheet" href="{}">').format(url("app.css"))
 
 
 async def serve(request: Request) -> Response:

@@ -8,7 +8,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette_compress import CompressMiddleware
 
-from web import words
+from web import assets, words
 from web.log import new_request_id
 from web.proxies import Proxies
 from web.settings import Settings
@@ -18,6 +18,7 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'self'",
+        f"style-src 'self' 'sha256-{assets.STYLE_HASH}'",
         "base-uri 'none'",
         "form-action 'self'",
         "frame-ancestors 'none'",
@@ -72,6 +73,7 @@ class Doors:
                 await self._app(scope, receive, send)
             return
 
+        assets.look(headers)
         request_id = new_request_id(given_id).encode()
 
         async def send_with_headers(message: Message) -> None:

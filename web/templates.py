@@ -113,7 +113,15 @@ def _make_environment() -> Environment:
     made.policies["ext.i18n.trimmed"] = True
     # As Jinja's own would be, but those took a third of a page's time.
     made.newstyle_gettext = True  # type: ignore[attr-defined]
-    made.globals.update(_=_gettext, gettext=_gettext, ngettext=_ngettext, language=words.language, theme="", scripts="")
+    made.globals.update(
+        _=_gettext,
+        gettext=_gettext,
+        ngettext=_ngettext,
+        language=words.language,
+        style=assets.style,
+        theme="",
+        scripts="",
+    )
     return made
 
 

@@ -68,8 +68,10 @@ def search(run: Run) -> None:
         rates: dict[str, list[float]] = {"with": [], "without": []}
         for _ in range(1 if run.is_quick else 3):
             postgres.execute(DROPPED)
+            postgres.execute("CHECKPOINT")
             rates["without"].append(_rate(run, base))
             postgres.execute(index)
+            postgres.execute("CHECKPOINT")
             rates["with"].append(_rate(run, base))
         shares = sorted(mine / other for mine, other in zip(rates["with"], rates["without"], strict=True))
         share = 100 * shares[len(shares) // 2]

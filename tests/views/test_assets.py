@@ -1,10 +1,12 @@
 """Static files and pages on their way to the browser: compressed, and kept there."""
 
+import base64
 import gzip
+import hashlib
 
 import pytest
 
-from tests.site import Person, Site
+from tests.site import Page, Person, Site
 
 
 def test_static_files_are_compressed_and_kept_for_ever_under_their_digest(site: Site, alice: Person) -> None:
@@ -21,6 +23,20 @@ def test_static_files_are_compressed_and_kept_for_ever_under_their_digest(site: 
     assert (stale.headers["cache-control"], stale.content) == ("no-cache", plain.content)
     kept = alice.http.get("/static/app.css", headers={"If-None-Match": stale.headers["etag"]})
     assert (kept.status_code, kept.content) == (304, b"")
+
+
+def test_the_first_page_of_a_browser_has_the_stylesheet_in_it(site: Site, alice: Person) -> None:
+    sheet = alice.http.get("/static/app.css").text
+    digest = base64.b64encode(hashlib.sha256(sheet.encode()).digest()).decode()
+    for client in (site.client(), alice.http):
+        for path in ("/login", "/chat/nobody", "/settings"):
+            first = client.get(path, headers={"Sec-Fetch-Dest": "document"}, follow_redirects=True)
+            assert Page(first).one("style").string == sheet
+            assert f"style-src 'self' 'sha256-{digest}'" in first.headers["content-security-policy"]
+        client.cookies.set("scripts", "12")
+        later = Page(client.get("/login", headers={"Sec-Fetch-Dest": "document"}, follow_redirects=True))
+        assert later.html.select("link[rel=stylesheet]")
+        assert not later.html.select("style")
 
 
 @pytest.mark.parametrize(
