@@ -27,9 +27,9 @@ FILL = """
         JOIN users AS a ON a.username = 'person' || 2 * n JOIN users AS b ON b.username = 'person' || 2 * n + 1
         RETURNING *
     ), written AS (
-        INSERT INTO messages (conversation_id, seq, version, author_id, nonce, body, created_at, people)
+        INSERT INTO messages (conversation_id, seq, version, author_id, nonce, body, created_at, readers)
         SELECT made.id, n, n, author.id, 'n' || n, 'Line ' || n || ' of a chat, as long as lines are.', now(),
-            ARRAY[low_user_id, high_user_id]
+            ARRAY['user ' || low_user_id, 'user ' || high_user_id]
         FROM made JOIN users AS author ON author.id IN (low_user_id, high_user_id)
             AND right(author.username, 1) IN ('0', '2', '4', '6', '8')
         CROSS JOIN generate_series(1, %(messages)s) AS n

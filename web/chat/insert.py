@@ -43,10 +43,11 @@ WRITE = f"""
         WHERE place NOT IN (SELECT place FROM known)
         WINDOW later AS (PARTITION BY conversation_id ORDER BY place)
     ), inserted AS (
-        INSERT INTO messages (conversation_id, seq, version, author_id, nonce, body, created_at, held, reply_to, people)
+        INSERT INTO messages
+            (conversation_id, seq, version, author_id, nonce, body, created_at, held, reply_to, readers)
         SELECT conversation_id, seq, version, author_id, nonce, body, created_at, held, reply_to,
-            CASE WHEN held THEN ARRAY[author_id] ELSE
-                ARRAY(SELECT user_id FROM participants WHERE participants.conversation_id = new.conversation_id) END
+            ARRAY(SELECT 'user ' || user_id FROM participants
+                WHERE participants.conversation_id = new.conversation_id AND (NOT new.held OR user_id = new.author_id))
         FROM new
     ), raised AS (
         UPDATE conversations SET version = newest.version, last_seq = newest.seq

@@ -74,7 +74,7 @@ RANKS = {
 INDEXED = f"""
     WITH found AS MATERIALIZED (
         SELECT message.*, {{rank}} AS rank FROM messages AS message
-        WHERE message_search(message.body, message.people) @@ (
+        WHERE message_search(message.body, message.readers) @@ (
             SELECT message_query(CAST(:words AS text[]), CAST(:me AS bigint))
         )
         AND (CAST(:conversation AS bigint) IS NULL OR message.conversation_id = CAST(:conversation AS bigint))
@@ -104,10 +104,10 @@ HORIZON = f"""
     LEFT JOIN messages AS message ON message.conversation_id = id AND message.seq = last_seq - :depth
 """  # noqa: S608 - no value is put into it
 INDEX = """
-    UPDATE messages SET people = CASE WHEN held THEN ARRAY[author_id]
-        ELSE (SELECT array_agg(user_id) FROM participants WHERE conversation_id = messages.conversation_id) END
-    WHERE people IS NULL AND (conversation_id, seq) IN (
-        SELECT conversation_id, seq FROM messages WHERE people IS NULL LIMIT :piece FOR UPDATE SKIP LOCKED
+    UPDATE messages SET readers = ARRAY(SELECT 'user ' || user_id FROM participants
+        WHERE participants.conversation_id = messages.conversation_id AND (NOT held OR user_id = author_id))
+    WHERE readers IS NULL AND (conversation_id, seq) IN (
+        SELECT conversation_id, seq FROM messages WHERE readers IS NULL LIMIT :piece FOR UPDATE SKIP LOCKED
     )
 """
 

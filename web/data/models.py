@@ -238,12 +238,12 @@ class Message(Base):
         ),
         Index(
             "ix_messages_search",
-            text("message_search(body, people)"),
+            text("message_search(body, readers)"),
             postgresql_using="gin",
             postgresql_where=text("removed_at IS NULL"),
             postgresql_with={"gin_pending_list_limit": 512},
         ),
-        Index("ix_messages_unindexed", "conversation_id", "seq", postgresql_where=text("people IS NULL")),
+        Index("ix_messages_unindexed", "conversation_id", "seq", postgresql_where=text("readers IS NULL")),
     )
 
     conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"), primary_key=True)
@@ -260,8 +260,8 @@ class Message(Base):
     """Sent by somebody whom the recipient blocked: only its author ever sees it."""
     reply_to: Mapped[int | None] = mapped_column(BigInteger)
     """The `seq` of the message that it answers, in the same conversation."""
-    people: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
-    """Who may find it; None if it is not in the index yet."""
+    readers: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    """Who may find it, as the index has them ("user 7"); None if it is not in the index yet."""
     reactions: Mapped[list[tuple[str, int]] | None] = mapped_column(JSONB(none_as_null=True))
     """Pairs of an emoji and a user's id, in the order in which they came; None if there are none."""
 
