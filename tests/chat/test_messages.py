@@ -149,7 +149,8 @@ def fill(postgres: psycopg.Connection, count: int) -> None:
     postgres.execute("INSERT INTO participants SELECT conversations.id, users.id FROM conversations, users")
     postgres.execute(
         "INSERT INTO messages (conversation_id, seq, version, author_id, nonce, body, created_at, readers)"
-        " SELECT id, n, n, low_user_id, n::text, 'number ' || n, now(), ARRAY['user ' || low_user_id, 'user ' || high_user_id]"
+        " SELECT id, n, n, low_user_id, n::text, 'number ' || n, now(),"
+        " ARRAY['user ' || low_user_id, 'user ' || high_user_id]"
         " FROM conversations, generate_series(1, %s) AS n",
         [count],
     )
