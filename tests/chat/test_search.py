@@ -1,5 +1,7 @@
 """Search: messages by their words, among those that one may see."""
 
+import asyncio
+
 import psycopg
 import pytest
 from bs4 import BeautifulSoup
@@ -7,7 +9,9 @@ from bs4 import BeautifulSoup
 from tests import site as sites
 from tests.doors.test_blocks import block
 from tests.site import Page, Person
+from web import settings
 from web.chat import search
+from web.data import postgres
 
 
 def found(person: Person, q: str, **more: str) -> list[str]:
@@ -19,6 +23,17 @@ def found(person: Person, q: str, **more: str) -> list[str]:
 
 def seqs(person: Person, q: str, **more: str) -> list[int]:
     return sorted(int(address.partition("around=")[2]) for address in found(person, q, **more))
+
+
+def index(environ: dict[str, str]) -> None:
+    """What the worker does within seconds."""
+
+    async def all_of_them() -> None:
+        async with postgres.connect(settings.read({**environ, "PORT": "8000"})) as engine:
+            while await search.index_some(postgres.database(engine)):
+                pass
+
+    asyncio.run(all_of_them())
 
 
 TEXTS = (
@@ -83,6 +98,7 @@ def test_the_index_finds_what_is_not_among_the_latest(
 ) -> None:
     monkeypatch.setattr(search, "LATEST", 0)
     monkeypatch.setattr(search, "LATEST_OF_ONE", 0)
+    index(environ)
     with sites.in_this_process(environ) as site:
         her = Person("alice", site)
         her.http.cookies.update(alice.cookies)
@@ -99,6 +115,7 @@ def test_common_words_are_found_without_the_index_only_if_no_newer_hit_is_missed
     for n in range(30, 60):
         bob.post("alice", f"number {n}")
     monkeypatch.setattr(search, "LATEST", 15)
+    index(environ)
     with sites.in_this_process(environ) as site:
         her = Person("alice", site)
         her.http.cookies.update(alice.cookies)

@@ -43,12 +43,8 @@ WRITE = f"""
         WHERE place NOT IN (SELECT place FROM known)
         WINDOW later AS (PARTITION BY conversation_id ORDER BY place)
     ), inserted AS (
-        INSERT INTO messages
-            (conversation_id, seq, version, author_id, nonce, body, created_at, held, reply_to, readers)
-        SELECT conversation_id, seq, version, author_id, nonce, body, created_at, held, reply_to,
-            ARRAY(SELECT 'user ' || user_id FROM participants
-                WHERE participants.conversation_id = new.conversation_id AND (NOT new.held OR user_id = new.author_id))
-        FROM new
+        INSERT INTO messages (conversation_id, seq, version, author_id, nonce, body, created_at, held, reply_to)
+        SELECT conversation_id, seq, version, author_id, nonce, body, created_at, held, reply_to FROM new
     ), raised AS (
         UPDATE conversations SET version = newest.version, last_seq = newest.seq
         FROM (SELECT conversation_id, max(version) AS version, max(seq) AS seq FROM new GROUP BY 1) AS newest

@@ -1,12 +1,14 @@
 """Search: messages by their words, among those that the reader may see.
 
 The index (migrations/versions/0009) has the words of each message, and its readers: of a held message only its author.
-It finds words by their beginning; what comes from it is compared with the whole text, which also finds phrases. The
-latest messages of the newest chats are looked through without it, which also finds parts within words.
+The worker adds messages to it after they were sent, so it costs the writer nothing. It finds words by their beginning;
+what comes from it is compared with the whole text, which also finds phrases. The latest messages of the newest chats
+are looked through without it, which also finds parts within words.
 """
 
 import asyncio
 import re
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
@@ -37,8 +39,10 @@ AROUND = 60
 TERM = re.compile(r'(from|before|after|has):(\S+)|"([^"]+)"?|(\S+)', re.IGNORECASE)
 LINK = r"(https?|ftp)://|\w\.([a-z]{2}|com|org|net|info|edu|gov|app|dev)\M"
 WILD = re.compile(r"[ %_\\]")
-PAUSE, PIECE = 5.0, 500
+PAUSE, PIECE = 2.0, 500
 """Seconds between two looks for messages that are not in the index yet, and how many are added at a time."""
+REST = 4
+"""How many times as long as a piece took to wait before the next one: what people send goes first."""
 
 WHERE = """
     AND message.removed_at IS NULL
@@ -77,6 +81,7 @@ INDEXED = f"""
         WHERE message_search(message.body, message.readers) @@ (
             SELECT message_query(CAST(:words AS text[]), CAST(:me AS bigint))
         )
+        AND message.readers IS NOT NULL
         AND (CAST(:conversation AS bigint) IS NULL OR message.conversation_id = CAST(:conversation AS bigint))
         {WHERE} {FIRST}
     ) {COLUMNS}
@@ -221,12 +226,16 @@ def excerpt(body: str, words: Sequence[str]) -> list[tuple[str, bool]]:
     return [(piece, place % 2 == 1) for place, piece in enumerate(pieces) if piece]
 
 
+async def index_some(database: Database) -> int:
+    """Add the next piece to the index. Returns how many messages it was. Raises DATABASE_AWAY's errors."""
+    async with database.begin() as db:
+        added = await db.execute(text(INDEX), {"piece": PIECE})
+    return int(added.rowcount)  # type: ignore[attr-defined]
+
+
 async def index_forever(database: Database) -> None:
-    """Add to the index what is not in it: messages from before there was one, or that the release before wrote."""
     while True:
+        began, added = time.monotonic(), 0
         with suppress(*DATABASE_AWAY):  # the sweep says so
-            async with database.begin() as db:
-                added = await db.execute(text(INDEX), {"piece": PIECE})
-            if added.rowcount:  # type: ignore[attr-defined]
-                continue
-        await asyncio.sleep(PAUSE)
+            added = await index_some(database)
+        await asyncio.sleep(PAUSE if added < PIECE else REST * (time.monotonic() - began))

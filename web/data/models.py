@@ -240,7 +240,7 @@ class Message(Base):
             "ix_messages_search",
             text("message_search(body, readers)"),
             postgresql_using="gin",
-            postgresql_where=text("removed_at IS NULL"),
+            postgresql_where=text("readers IS NOT NULL AND removed_at IS NULL"),
             postgresql_with={"gin_pending_list_limit": 512},
         ),
         Index("ix_messages_unindexed", "conversation_id", "seq", postgresql_where=text("readers IS NULL")),
