@@ -29,7 +29,7 @@ TICK = 0.05
 """Seconds between two rounds of publishing."""
 TURN = 32
 """Entries that are published at a time."""
-REST = 7
+REST = 15
 """How many times as long as a turn took to wait before the next one: messages go before the entries of lists."""
 
 
