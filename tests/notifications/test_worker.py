@@ -133,10 +133,11 @@ def _failure(ids: list[int]) -> Exception | None:
     return None
 
 
-def test_messages_of_before_are_added_by_the_worker(knock: Knock, postgres: psycopg.Connection) -> None:
+def test_messages_are_added_to_the_search_by_the_worker(knock: Knock, postgres: psycopg.Connection) -> None:
     alice, bob, charlie = map(knock.person, ("alice", "bob", "charlie"))
     alice.post("bob", "dinner on friday")
-    postgres.execute("UPDATE messages SET people = NULL")
-    eventually(lambda: not postgres.execute("SELECT FROM messages WHERE people IS NULL").fetchall(), 30)
+    eventually(lambda: not postgres.execute("SELECT FROM messages WHERE readers IS NULL").fetchall(), 30)
+    ids = postgres.execute("SELECT 'user ' || id FROM users WHERE username <> 'charlie' ORDER BY id").fetchall()
+    assert postgres.execute("SELECT readers FROM messages").fetchone() == ([name for (name,) in ids],)
     assert seqs(bob, "dinner") == [1]
     assert "around=" not in charlie.http.get("/search?q=dinner").text
