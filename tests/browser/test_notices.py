@@ -64,7 +64,7 @@ def test_a_device_tells_of_new_messages_while_no_tab_is_in_view(
     other.evaluate("hide(true)")
     eventually(lambda: page.evaluate("inView()") == 0)
     bob.post("alice", "for the notice")
-    eventually(lambda: page.evaluate("shown()") == [["bob", "for the notice"]], 30)
+    eventually(lambda: page.evaluate("shown()") == [["bob", "for the notice"]])
 
     other.evaluate("hide(false)")
     other.locator("#chats a").click()  # who reads it needs no notice
