@@ -129,11 +129,25 @@ def test_hiding_shows_at_once(alice: Person, bob: Person, chat: None) -> None:
         assert not {"data-online", "data-seen"} & hidden.keys()
 
 
-def test_a_blocked_person_sees_nothing(alice: Person, bob: Person, chat: None) -> None:
+def test_of_two_people_one_of_whom_blocked_the_other_neither_sees_the_other(
+    alice: Person, bob: Person, chat: None
+) -> None:
     block(bob, alice)
-    with alice.socket() as hers, bob.socket():
-        assert hers.hears_nothing_for(0.5)
-        assert seen_by(alice, "bob") == []
+    with alice.socket() as hers, bob.socket() as his:
+        assert learns(hers) + learns(his) == []
+        assert [seen_by(alice, "bob"), seen_by(bob, "alice")] == [[], []]
+        block(bob, alice, "unblock")
+        assert is_online(alice, "bob")
+        assert is_online(bob, "alice")
+
+
+def test_a_block_takes_away_what_is_seen_already(alice: Person, bob: Person, chat: None) -> None:
+    with alice.socket() as hers, bob.socket() as his:
+        assert "data-online" in of(hers, "bob").attrs
+        bob.http.post("/chat/alice/block")
+        for tab, name in ((hers, "bob"), (his, "alice")):
+            # That she came may still be on its way.
+            eventually(lambda: not {"data-online", "data-seen"} & of(tab, name).attrs.keys())  # noqa: B023
 
 
 def test_without_redis_nobody_is_online_and_all_else_works(

@@ -1,6 +1,7 @@
 """Presence on open pages: who of the people with whom one has a chat is online, and when the others last were.
 
-Nobody learns it of somebody who hides it or blocks them, and who hides their own learns nobody's.
+Nobody learns it of somebody who hides it, and who hides their own learns nobody's. Of two people of whom one blocks the
+other, neither does.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from sqlalchemy import (
     false,
     func,
     literal_column,
+    or_,
     select,
     update,
 )
@@ -24,6 +26,7 @@ from sqlalchemy.orm import aliased
 
 from web import loops
 from web.chat import fragments
+from web.chat.conversations import Person
 from web.data.models import Block, Participant, User
 from web.data.postgres import DATABASE_AWAY
 from web.data.questions import Question, Reader, pairs
@@ -60,8 +63,12 @@ _ME = bindparam("me", type_=BigInteger)
 _MINE, _MYSELF, _OTHER = aliased(Participant), aliased(User), aliased(User)
 
 
-def _blocks(user: Any, other: Any) -> ColumnElement[bool]:
-    return exists().where(Block.user_id == user, Block.blocked_id == other)
+def _are_apart(user: Any, other: Any) -> ColumnElement[bool]:
+    """Whether one of them blocks the other."""
+    return or_(
+        exists().where(Block.user_id == user, Block.blocked_id == other),
+        exists().where(Block.user_id == other, Block.blocked_id == user),
+    )
 
 
 _WANTED = pairs(conversation_id="conversations")
@@ -73,7 +80,7 @@ SEEN = Question(
     .join(Participant, (Participant.conversation_id == _MINE.conversation_id) & (Participant.user_id != _ME))
     .join(User, User.id == Participant.user_id)
     .join(_MYSELF, _MYSELF.id == _ME)
-    .where(~User.hides_presence, ~_MYSELF.hides_presence, ~_blocks(User.id, _ME)),
+    .where(~User.hides_presence, ~_MYSELF.hides_presence, ~_are_apart(User.id, _ME)),
 )
 
 # Nobody needs to know it to the minute.
@@ -98,7 +105,7 @@ AUDIENCE = Question(
     .join(_MINE, (_MINE.user_id == _seen.c.id) & _MINE.active_at.is_not(None))
     .join(Participant, (Participant.conversation_id == _MINE.conversation_id) & (Participant.user_id != _seen.c.id))
     .join(_OTHER, _OTHER.id == Participant.user_id)
-    .where(~_OTHER.hides_presence, ~_blocks(_seen.c.id, Participant.user_id))
+    .where(~_OTHER.hides_presence, ~_are_apart(_seen.c.id, Participant.user_id))
     .group_by(_seen.c.id, _seen.c.username, _seen.c.seen_at, _seen.c.hides_presence),
 )
 
@@ -128,6 +135,12 @@ class PresenceUpdates:
         """Tell the others of this user's presence, who began or ceased to hide it."""
         self._to_tell.add(user)
         self._more.set()
+
+    def part(self, people: Sequence[Person]) -> None:
+        """Take the presence of each from the pages of the others: one of them has blocked another."""
+        for person in people:
+            others = [other.id for other in people if other != person]
+            self._hub.publish(others, fragments.presence([Seen(person.id, person.username, None, False)]))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -45,20 +45,24 @@ async def mute(request: Request, me: SignedIn) -> Response:
 
 @pages.signed_in
 async def block(request: Request, me: SignedIn) -> Response:
-    return await _blocked(request, me, lambda db, it: blocks.block(db, it, me.id))
+    answer, conversation = await _blocked(request, me, lambda db, it: blocks.block(db, it, me.id))
+    request.state.presence_updates.part(conversation.people)
+    return answer
 
 
 @pages.signed_in
 async def unblock(request: Request, me: SignedIn) -> Response:
-    return await _blocked(request, me, lambda db, it: blocks.unblock(db, it, me.id))
+    answer, _ = await _blocked(request, me, lambda db, it: blocks.unblock(db, it, me.id))
+    return answer
 
 
-async def _blocked(request: Request, me: SignedIn, keep: Keep) -> Response:
+async def _blocked(request: Request, me: SignedIn, keep: Keep) -> tuple[Response, Conversation]:
     """The form `back` leads to another page than the chat afterwards."""
     conversation = await _kept(request, me, keep)
     request.state.hub.notify(conversations.PEOPLE_CHANGED, [me.id])
     back = str((await pages.form(request)).get("back", ""))
-    return pages.see_other(pages.local_path(back) if back else f"/chat/{conversation.name(me.id)}")
+    path = pages.local_path(back) if back else f"/chat/{conversation.name(me.id)}"
+    return pages.see_other(path), conversation
 
 
 @pages.signed_in
