@@ -15,18 +15,20 @@ function watch() {
 document.addEventListener("visibilitychange", watch);
 watch();
 
-/** Tells of what is new in a chat. Of several hidden tabs one does. */
+/** Tells of what is new in a chat. Of several hidden tabs the first one does, and the others find its notice. */
 function notice(/** @type {Element} */ entry) {
   if (!document.hidden || !isOn() || entry.dataset.muted) return;
-  navigator.locks.request("knock-notice", { ifAvailable: true }, async (lock) => {
+  const data = { address: $("a", entry)?.getAttribute("href") ?? "/", unread: unreadIn(entry) };
+  navigator.locks.request("knock-notice", async () => {
     const { held } = await navigator.locks.query();
-    if (!lock || held?.some((it) => it.name === "knock-in-view")) return;
+    if (held?.some((it) => it.name === "knock-in-view")) return;
     const { registration } = await device();
-    const [tag, data] = [entry.id, $("a", entry)?.getAttribute("href") ?? "/"];
+    const tag = entry.id;
+    const [told] = await registration.getNotifications({ tag });
+    if (told?.data.unread >= data.unread) return;
     const [title, text] = [$(".name", entry)?.textContent ?? "", $(".preview", entry)?.textContent ?? ""];
     await registration.showNotification(title, { body: text, tag, data, silent: true });
     knock();
-    await new Promise((then) => setTimeout(then, 1000)); // until the other tabs have heard of it too
   });
 }
 /** Takes away the notice of a chat that has been read. */
@@ -61,8 +63,11 @@ async function unsubscribe() {
   await subscription?.unsubscribe();
 }
 
-/** Two soft knocks on wood. */
+let knockedAt = 0;
+/** Two soft knocks on wood, at most once a second. */
 function knock() {
+  if (Date.now() - knockedAt < 1000) return;
+  knockedAt = Date.now();
   const audio = new AudioContext();
   for (const at of [0, 0.18]) {
     const [tone, loudness] = [audio.createOscillator(), audio.createGain()];

@@ -3,12 +3,12 @@ const worker = /** @type {any} */ (self); // TypeScript knows either pages or wo
 
 worker.addEventListener("push", (/** @type {any} */ event) => {
   const { title, ...notice } = event.data.json().notification;
-  const more = { data: notice.navigate, icon: "/static/icon-192.png", renotify: true };
+  const more = { data: { address: notice.navigate }, icon: "/static/icon-192.png", renotify: true };
   event.waitUntil(worker.registration.showNotification(title, { ...notice, ...more }));
 });
 worker.addEventListener("notificationclick", (/** @type {any} */ event) => {
   event.notification.close();
-  event.waitUntil(lead(event.notification.data));
+  event.waitUntil(lead(event.notification.data.address));
 });
 /** Opens the address in a page of Knock that is there, or else in a new one. */
 async function lead(/** @type {string} */ address) {

@@ -78,6 +78,29 @@ def test_a_device_tells_of_new_messages_while_no_tab_is_in_view(
     assert page.evaluate("shown()") == []
 
 
+def test_two_people_who_write_at_once_are_both_told_of_and_once(
+    window: Windows, alice: Person, bob: Person, charlie: Person
+) -> None:
+    hers = window(alice)
+    prepare(hers)
+    page = hers.open("/settings")
+    connected(page)
+    page.get_by_role("button", name="Show notices on this device").click()
+    expect(page.get_by_role("button", name="No more notices on this device")).to_be_visible()
+    other = hers.tab("/")
+    connected(other)
+    for tab in (page, other):
+        tab.evaluate("hide(true)")
+    eventually(lambda: page.evaluate("inView()") == 0)
+
+    bob.post("alice", "from bob")
+    charlie.post("alice", "from charlie")
+    bob.post("alice", "bob again")
+
+    told = [["bob", "bob again"], ["charlie", "from charlie"]]
+    eventually(lambda: sorted(page.evaluate("shown()")) == told)
+
+
 def test_a_device_that_was_forgotten_comes_back_with_the_settings(
     window: Windows, alice: Person, postgres: psycopg.Connection
 ) -> None:
@@ -121,7 +144,7 @@ def test_what_comes_by_push_is_shown_and_leads_to_its_chat(window: Windows, alic
     devtools.send("ServiceWorker.deliverPushMessage", pushed)
 
     shown = "navigator.serviceWorker.ready.then((it) => it.getNotifications())"
-    told = f"{shown}.then((all) => all.map((it) => [it.title, it.body, it.tag, it.data]))"
+    told = f"{shown}.then((all) => all.map((it) => [it.title, it.body, it.tag, it.data.address]))"
     eventually(lambda: page.evaluate(told) == [["bob", "hello", "chat-1", address]])
     # A click on it cannot be made here: the worker then sends this to a page that is open.
     page.evaluate("navigator.serviceWorker.dispatchEvent(new MessageEvent('message', { data: '/chat/bob' }))")
