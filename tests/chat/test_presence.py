@@ -11,6 +11,7 @@ from websockets.exceptions import WebSocketException
 
 from tests import site as sites
 from tests.doors.test_blocks import block
+from tests.faults.proxy import Proxy
 from tests.site import Person, Site, Tab, eventually
 from web.live import presence
 
@@ -107,6 +108,22 @@ def test_whose_process_was_killed_leaves_after_a_minute(
                 valkey.zincrby(key, -60, str(member))
         assert "data-seen" in of(hers, "bob").attrs
         assert learns(hers) == []  # once is enough
+
+
+def test_who_leaves_while_postgresql_is_away_is_seen_to_have_left_when_it_is_back(
+    environ: dict[str, str], alice: Person, bob: Person, chat: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "GRACE_SECONDS", 0)
+    folder = environ["DATABASE_URL"].partition("host=")[2]
+    with Proxy(f"{folder}/.s.PGSQL.5432").running() as proxy:
+        url = f"postgresql+psycopg://knock@127.0.0.1:{proxy.port}/postgres?sslmode=disable&gssencmode=disable"
+        with sites.in_this_process(environ, DATABASE_URL=url) as site, alice.socket(site) as hers:
+            with bob.socket(site):
+                assert "data-online" in of(hers, "bob").attrs
+                proxy.refuse()
+            assert learns(hers) == []
+            proxy.accept()
+            assert "data-seen" in of(hers, "bob").attrs
 
 
 @pytest.mark.parametrize("hider", ["alice", "bob"])

@@ -6,7 +6,7 @@ other, neither does.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -36,6 +36,8 @@ from web.live.hub import Hub
 
 PAUSE = 0.1
 """Seconds between two rounds."""
+AWAY_PAUSE = 1.0
+"""Seconds until it is tried again while PostgreSQL is away."""
 PIECE = 1000
 """Users that are told to Redis in one call, which holds up everybody else's for some milliseconds."""
 
@@ -120,7 +122,8 @@ class PresenceUpdates:
         self._process_id = process_id
         self._moving: set[int] = set()
         self._leaving: set[int] = set()
-        self._lost: set[int] = set()
+        self._untold: set[int] = set()
+        """Who came or left as Redis has it, of which the others do not know yet."""
         self._to_tell: set[int] = set()
         self._more = asyncio.Event()
         hub.on_presence(self._move)
@@ -161,14 +164,19 @@ class PresenceUpdates:
             self._more.clear()
             moving, self._moving = self._moving, set()
             leaving, self._leaving = self._leaving, set()
-            lost, self._lost = self._lost, set()
+            untold, self._untold = self._untold, set()
             to_tell, self._to_tell = self._to_tell, set()
             for user in moving:
                 if not self._hub.has(user):
                     asyncio.get_running_loop().call_later(presence.GRACE_SECONDS + PAUSE, self._leave, user)
-            moved = await self._tell_redis(list(moving | leaving))
-            with suppress(*DATABASE_AWAY):  # pages that come back ask anew
-                await self._publish(moved | lost | to_tell, hidden=to_tell)
+            untold |= await self._tell_redis(list(moving | leaving))
+            try:
+                await self._publish(untold | to_tell, hidden=to_tell)
+            except DATABASE_AWAY:
+                self._untold |= untold
+                self._to_tell |= to_tell
+                self._more.set()
+                await asyncio.sleep(AWAY_PAUSE)
             await asyncio.sleep(PAUSE)
 
     async def _lose_forever(self) -> None:
@@ -176,7 +184,7 @@ class PresenceUpdates:
         while True:
             await asyncio.sleep(presence.REFRESH_SECONDS)
             if lost := await self._store.attempt(presence.lose(self._store.client, PIECE)):
-                self._lost.update(lost)
+                self._untold.update(lost)
                 self._more.set()
 
     async def _tell_redis(self, users: Sequence[int]) -> set[int]:
