@@ -70,7 +70,7 @@ def url(path: str) -> str:
     return f"/static/{path}?v={find(path).digest}"
 
 
-def look(headers: Mapping[str, str]) -> None:
+def remember_visit(headers: Mapping[str, str]) -> None:
     """Remember for this request whether a browser opens its first page here. Scripts set the cookie."""
     _is_first_visit.set(headers.get("sec-fetch-dest") == "document" and "scripts=" not in headers.get("cookie", ""))
 

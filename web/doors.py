@@ -73,7 +73,7 @@ class Doors:
                 await self._app(scope, receive, send)
             return
 
-        assets.look(headers)
+        assets.remember_visit(headers)
         request_id = new_request_id(given_id).encode()
 
         async def send_with_headers(message: Message) -> None:

@@ -125,6 +125,25 @@ def test_common_words_are_found_without_the_index_only_if_no_newer_hit_is_missed
     assert hits[:20] == [f"/chat/bob?around={seq}" for seq in range(45, 25, -1)]
 
 
+def test_common_words_are_found_however_many_chats_there_are(
+    environ: dict[str, str], alice: Person, bob: Person, charlie: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(30):
+        charlie.post("alice", f"number {n}")
+    for n in range(30):
+        bob.post("alice", f"number {n}")
+    monkeypatch.setattr(search, "CHATS", 1)
+    index(environ)
+    with sites.in_this_process(environ) as site:
+        her = Person("alice", site)
+        her.http.cookies.update(alice.cookies)
+        newest = [f"/chat/bob?around={seq}" for seq in range(30, 10, -1)]
+        assert found(her, "number") == newest
+        assert len(found(her, "number", **{"from": "20"})) == 20
+        her.http.post("/chat/charlie/hide")
+        assert found(her, "number") == newest
+
+
 def test_nobody_finds_what_is_not_theirs(
     alice: Person, bob: Person, charlie: Person, chat: None, postgres: psycopg.Connection
 ) -> None:

@@ -87,13 +87,14 @@ INDEXED = f"""
     ) {COLUMNS}
 """  # noqa: S608 - no value is put into it
 NEWEST_CHATS = """
-    SELECT conversation_id, active_at, row_number() OVER (ORDER BY active_at DESC NULLS LAST) AS place
+    SELECT conversation_id, active_at,
+        row_number() OVER (ORDER BY active_at DESC NULLS LAST, conversation_id) AS place
     FROM participants WHERE user_id = :me
     AND (CAST(:conversation AS bigint) IS NULL OR conversation_id = CAST(:conversation AS bigint))
     ORDER BY place
 """
 LATEST_ONES = f"""
-    WITH chats AS ({NEWEST_CHATS} LIMIT {CHATS}), found AS MATERIALIZED (
+    WITH chats AS ({NEWEST_CHATS} LIMIT CAST(:chats AS bigint)), found AS MATERIALIZED (
         SELECT message.*, {{rank}} AS rank
         FROM chats JOIN LATERAL (
             SELECT conversation_id, seq, author_id, body, created_at, removed_at, held FROM messages
@@ -102,10 +103,12 @@ LATEST_ONES = f"""
         WHERE (NOT message.held OR message.author_id = :me) {WHERE} {FIRST}
     ) {COLUMNS}
 """  # noqa: S608 - no value is put into it
-# The time of the newest message that is not among the latest ones; NULL if there is none.
+# The time of the newest message that is not among the latest ones; NULL if there is none. How new those of a chat are
+# that was taken out of the list is not known, so they may be newer than any.
 HORIZON = f"""
-    SELECT max(CASE WHEN place > {CHATS} THEN coalesce(active_at, 'infinity') ELSE message.created_at END)
-    FROM ({NEWEST_CHATS} LIMIT {CHATS} + 1) AS chats JOIN conversations ON id = conversation_id
+    SELECT max(CASE WHEN place <= CAST(:chats AS bigint) THEN message.created_at
+        ELSE coalesce(active_at, '9999-01-01') END)
+    FROM ({NEWEST_CHATS} LIMIT CAST(:chats AS bigint) + 1) AS chats JOIN conversations ON id = conversation_id
     LEFT JOIN messages AS message ON message.conversation_id = id AND message.seq = last_seq - :depth
 """  # noqa: S608 - no value is put into it
 INDEX = """
@@ -181,7 +184,7 @@ async def find(
     values = {**query._asdict(), "words": list(query.words), "author": author, "me": me, "link": LINK}
     first = min(offset, FURTHEST)
     depth = LATEST if conversation_id is None else LATEST_OF_ONE
-    values |= {"conversation": conversation_id, "depth": depth, "limit": first + PAGE + 1}
+    values |= {"conversation": conversation_id, "chats": CHATS, "depth": depth, "limit": first + PAGE + 1}
     # In LIKE, _ is any character: that at the end of a line too, and those that mean something to LIKE.
     values["patterns"] = [f"%{WILD.sub('_', word)}%" for word in query.words]
     # The index is worth it for any word, and nothing is read twice.
@@ -198,7 +201,9 @@ async def find(
             horizon = await db.scalar(text(HORIZON), values)
             is_enough = horizon is None or hits[-1].created_at > horizon
         if not is_enough:
-            hits = sorted({*hits, *await _hits(db, INDEXED, order, values)}, key=_place)
+            # One message may have changed between the two statements.
+            found = {(hit.conversation_id, hit.seq): hit for hit in [*hits, *await _hits(db, INDEXED, order, values)]}
+            hits = sorted(found.values(), key=_place)
     except DBAPIError as error:
         if isinstance(error.orig, QueryCanceled):
             raise Refused(Cause.INVALID, Sentence("Too much fits this. Add another word.")) from None
