@@ -64,6 +64,7 @@ def test_a_tab_that_is_open_overnight_names_the_days_anew(
     page = hers.open("/chat/bob")
     connected(page)
     expect(page.locator(".message")).to_have_attribute("data-day", "Today")
+    expect(page.locator(".htmx-request")).to_have_count(0)  # one that is under way would be out of time
 
     page.clock.fast_forward("24:00:00")
 

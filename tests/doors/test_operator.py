@@ -149,9 +149,9 @@ def psycopg_url(run: Run) -> str:
 @pytest.fixture
 def cluster_url() -> Iterator[str]:
     """A Valkey that belongs to a cluster."""
-    port = free_port()
+    port, bus = free_port(), free_port()  # the default for the bus, 10,000 above, may be taken
     with tempfile.TemporaryDirectory() as folder:
-        arguments = ["--port", str(port), "--cluster-enabled", "yes", "--dir", folder]
+        arguments = ["--port", str(port), "--cluster-enabled", "yes", "--cluster-port", str(bus), "--dir", folder]
         with subprocess.Popen([embedded._valkey(), *arguments], stdout=subprocess.DEVNULL) as server:
             with redis.Redis(port=port) as client:
                 eventually(lambda: answers(client))
