@@ -229,7 +229,7 @@ def running(port: int = 0) -> Iterator[FakeTelegram]:
     fake = FakeTelegram()
     with socket.create_server(("127.0.0.1", port)) as listening:
         fake.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        config = uvicorn.Config(fake.app(), log_level="critical", timeout_graceful_shutdown=1, lifespan="off")
+        config = uvicorn.Config(fake.app(), log_config=None, timeout_graceful_shutdown=1, lifespan="off")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
