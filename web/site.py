@@ -85,7 +85,7 @@ async def running(settings: Settings, proxies: Proxies | None = None) -> AsyncIt
         hub = Hub(redis, relay, db, limits=settings.limits)
         list_updates = ListUpdates(reader, hub)
         presence_updates = PresenceUpdates(reader, redis, hub, relay.process_id)
-        announcer = Announcer(hub, list_updates, relay)
+        announcer = Announcer(hub, list_updates, presence_updates, relay)
         writer = Writer(engine, reader, announcer, relay.enqueue)
         conversations = Conversations(reader, db, hub)
         limiter = Limiter(redis.client.connection_pool, is_on=settings.limits)

@@ -1,6 +1,7 @@
 """Presence: who learns that somebody is online, or when they last were."""
 
 import signal
+import time
 from contextlib import suppress
 
 import psycopg
@@ -44,6 +45,7 @@ def is_online(person: Person, name: str) -> bool:
 @pytest.fixture
 def chat(alice: Person, bob: Person, charlie: Person) -> None:
     alice.post("bob", "hello")
+    time.sleep(0.5)  # until it is over that two people learn of each other at their first message
 
 
 def test_people_of_a_chat_see_who_comes_and_nobody_else_does(
@@ -58,6 +60,15 @@ def test_people_of_a_chat_see_who_comes_and_nobody_else_does(
             assert strange.hears_nothing_for(0.5)
         assert is_online(alice, "bob")  # he may only be opening a page anew
     assert seen_by(charlie, "bob") == []
+
+
+def test_two_people_see_each_other_from_their_first_message_on(alice: Person, bob: Person, charlie: Person) -> None:
+    with alice.socket() as hers, bob.socket() as his, charlie.socket() as strange:
+        assert learns(hers) == []
+        alice.post("bob", "hello")
+        assert "data-online" in of(hers, "bob").attrs
+        assert "data-online" in of(his, "alice").attrs
+        assert strange.hears_nothing_for(0.5)
 
 
 def seen_by_chat(person: Person, name: str) -> dict[str, object]:

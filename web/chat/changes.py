@@ -16,6 +16,7 @@ from sqlalchemy.orm import attributes
 from web.chat import cache, fragments, quotes, stored
 from web.chat.conversations import Conversation, Conversations, Message
 from web.chat.list_updates import ListUpdates
+from web.chat.presence_updates import PresenceUpdates
 from web.chat.refusals import Cause, Refused
 from web.data import models
 from web.data.postgres import Database
@@ -59,9 +60,12 @@ Alter = Callable[[AsyncSession, Conversation, int, models.Message], Awaitable[No
 class Announcer:
     """One per process: tells everybody of what PostgreSQL has committed."""
 
-    def __init__(self, hub: Hub, list_updates: ListUpdates, relay: Relay[cache.Change]) -> None:
+    def __init__(
+        self, hub: Hub, list_updates: ListUpdates, presence_updates: PresenceUpdates, relay: Relay[cache.Change]
+    ) -> None:
         self._hub = hub
         self._list_updates = list_updates
+        self._presence_updates = presence_updates
         self._relay = relay
 
     def announce(self, change: Change) -> None:
@@ -70,6 +74,8 @@ class Announcer:
         self.announce_to_pages(conversation, messages)
         items = [(rendered.message.seq, fragments.listed(*rendered)) for rendered in messages]
         self._relay.update_list(cache.Change(conversation.id, before, version, last_seq, items))
+        if not before:
+            self._presence_updates.introduce(conversation.id, conversation.user_ids)
 
     def announce_to_pages(self, conversation: Conversation, messages: Sequence[Rendered]) -> None:
         """Tell only the pages, and of a held message only those of its author."""

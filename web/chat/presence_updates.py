@@ -125,6 +125,8 @@ class PresenceUpdates:
         self._untold: set[int] = set()
         """Who came or left as Redis has it, of which the others do not know yet."""
         self._to_tell: set[int] = set()
+        self._begun: set[tuple[int, int]] = set()
+        """Chats that have just begun, each with a participant, who does not know yet who of the others is online."""
         self._more = asyncio.Event()
         hub.on_presence(self._move)
 
@@ -137,6 +139,11 @@ class PresenceUpdates:
     def tell(self, user: int) -> None:
         """Tell the others of this user's presence, who began or ceased to hide it."""
         self._to_tell.add(user)
+        self._more.set()
+
+    def introduce(self, conversation_id: int, users: Iterable[int]) -> None:
+        """Tell the participants of a chat that has just begun of each other's presence."""
+        self._begun.update((conversation_id, user) for user in users)
         self._more.set()
 
     def part(self, people: Sequence[Person]) -> None:
@@ -166,15 +173,18 @@ class PresenceUpdates:
             leaving, self._leaving = self._leaving, set()
             untold, self._untold = self._untold, set()
             to_tell, self._to_tell = self._to_tell, set()
+            begun, self._begun = self._begun, set()
             for user in moving:
                 if not self._hub.has(user):
                     asyncio.get_running_loop().call_later(presence.GRACE_SECONDS + PAUSE, self._leave, user)
             untold |= await self._tell_redis(list(moving | leaving))
             try:
                 await self._publish(untold | to_tell, hidden=to_tell)
+                await self._introduce(begun)
             except DATABASE_AWAY:
                 self._untold |= untold
                 self._to_tell |= to_tell
+                self._begun |= begun
                 self._more.set()
                 await asyncio.sleep(AWAY_PAUSE)
             await asyncio.sleep(PAUSE)
@@ -206,6 +216,12 @@ class PresenceUpdates:
                 self._hub.publish(others, fragments.presence([Seen(user_id, name, seen_at, user_id in online)]))
             elif user_id in hidden:
                 self._hub.publish(others, fragments.presence([Seen(user_id, name, None, False)]))
+
+    async def _introduce(self, begun: Iterable[tuple[int, int]]) -> None:
+        for conversation_id, user in begun:
+            seen = [person for person in await self.of(user, [conversation_id]) if person.is_online or person.seen_at]
+            if seen:
+                self._hub.publish([user], fragments.presence(seen))
 
     async def _online(self, users: Sequence[int]) -> set[int]:
         return await self._store.attempt(presence.online(self._store.client, users)) or set()
