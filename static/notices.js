@@ -97,8 +97,8 @@ document.addEventListener("click", async ({ target }) => {
   const button = /** @type {HTMLButtonElement | null} */ (/** @type {Element} */ (target).closest("#device button"));
   if (!button) return;
   if (button.value === "on") await Notification.requestPermission();
-  else await unsubscribe();
-  localStorage.setItem(NOTICES, button.value === "on" ? (me ?? "") : "");
+  localStorage.setItem(NOTICES, button.value === "on" ? (me ?? "") : ""); // at once: nothing is to be shown after "no"
   if (isOn()) knock();
+  else await unsubscribe();
   showNotices();
 });

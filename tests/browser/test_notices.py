@@ -3,7 +3,7 @@
 import json
 
 import psycopg
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Window, Windows
 from tests.browser.test_chat import connected
@@ -70,12 +70,16 @@ def test_a_device_tells_of_new_messages_while_no_tab_is_in_view(
     other.locator("#chats a").click()  # who reads it needs no notice
     eventually(lambda: page.evaluate("shown()") == [])
     other.evaluate("hide(true)")
-    page.get_by_role("button", name="No more notices on this device").click()
-    eventually(lambda: owners(postgres) == [])
-    bob.post("alice", "for nobody")
+    held: list[Route] = []
+    page.route("**/settings/devices/remove", lambda route: held.append(route))
+    with page.expect_request("**/settings/devices/remove"):
+        page.get_by_role("button", name="No more notices on this device").click()
+    bob.post("alice", "for nobody, even before the server knows")
     expect(page.locator("#chats .unread")).to_have_text("1 unread")
     page.wait_for_timeout(500)
     assert page.evaluate("shown()") == []
+    held[0].continue_()
+    eventually(lambda: owners(postgres) == [])
 
 
 def test_two_people_who_write_at_once_are_both_told_of_and_once(
