@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any, TypeVar
 
@@ -44,6 +45,14 @@ class Scene:
         """The only column of the only row; a tuple of several columns."""
         (row,) = self.postgres.execute(query.encode(), parameters).fetchall()
         return row[0] if len(row) == 1 else row
+
+    def now(self) -> datetime:
+        """PostgreSQL's clock."""
+        return self.value("SELECT now()")  # type: ignore[no-any-return]
+
+    def is_after(self, moment: datetime, seconds: int, since: datetime) -> bool:
+        """Whether it is exactly so long after something that happened between `since` and now."""
+        return since <= moment - timedelta(seconds=seconds) <= self.now()
 
     def user(self, username: str, **columns: object) -> int:
         """Somebody who is linked and logged out, unless `columns` say otherwise. Returns their id."""
