@@ -2,12 +2,14 @@
 
 import signal
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 
 import psycopg
 import pytest
 import redis
 from bs4 import Tag
+from redis.asyncio import Redis
 from websockets.exceptions import WebSocketException
 
 from tests import site as sites
@@ -88,6 +90,24 @@ def test_who_left_was_last_seen(
         assert str(seen["data-seen"]).endswith(":00+00:00")  # rounded
         with bob.socket(site):
             assert "data-online" in of(hers, "bob").attrs
+
+
+def test_who_comes_while_redis_is_slow_is_seen_all_the_same(
+    environ: dict[str, str], alice: Person, bob: Person, chat: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = presence.move
+    asked: set[int] = set()
+
+    async def move(client: Redis, process_id: str, live: Mapping[int, bool]) -> list[int]:
+        answer = await real(client, process_id, live)
+        if not asked.issuperset(live):
+            asked.update(live)
+            raise TimeoutError  # Redis did it, but its answer is too late
+        return answer
+
+    monkeypatch.setattr(presence, "move", move)
+    with sites.in_this_process(environ) as site, alice.socket(site) as hers, bob.socket(site):
+        assert "data-online" in of(hers, "bob").attrs
 
 
 def test_a_tab_at_another_process_keeps_somebody_online(

@@ -37,7 +37,7 @@ from web.live.hub import Hub
 PAUSE = 0.1
 """Seconds between two rounds."""
 AWAY_PAUSE = 1.0
-"""Seconds until it is tried again while PostgreSQL is away."""
+"""Seconds until it is tried again while PostgreSQL or Redis is away."""
 PIECE = 1000
 """Users that are told to Redis in one call, which holds up everybody else's for some milliseconds."""
 
@@ -121,7 +121,9 @@ class PresenceUpdates:
         self._hub = hub
         self._process_id = process_id
         self._moving: set[int] = set()
-        self._leaving: set[int] = set()
+        self._again: set[int] = set()
+        self._unheard: set[int] = set()
+        """Whom Redis was told of, but its answer did not come."""
         self._untold: set[int] = set()
         """Who came or left as Redis has it, of which the others do not know yet."""
         self._to_tell: set[int] = set()
@@ -161,8 +163,8 @@ class PresenceUpdates:
         self._moving.update(users)
         self._more.set()
 
-    def _leave(self, user: int) -> None:
-        self._leaving.add(user)
+    def _look_again(self, *users: int) -> None:
+        self._again.update(users)
         self._more.set()
 
     async def _publish_forever(self) -> None:
@@ -170,14 +172,14 @@ class PresenceUpdates:
             await self._more.wait()
             self._more.clear()
             moving, self._moving = self._moving, set()
-            leaving, self._leaving = self._leaving, set()
+            again, self._again = self._again, set()
             untold, self._untold = self._untold, set()
             to_tell, self._to_tell = self._to_tell, set()
             begun, self._begun = self._begun, set()
             for user in moving:
                 if not self._hub.has(user):
-                    asyncio.get_running_loop().call_later(presence.GRACE_SECONDS + PAUSE, self._leave, user)
-            untold |= await self._tell_redis(list(moving | leaving))
+                    asyncio.get_running_loop().call_later(presence.GRACE_SECONDS + PAUSE, self._look_again, user)
+            untold |= await self._tell_redis(list(moving | again))
             try:
                 await self._publish(untold | to_tell, hidden=to_tell)
                 await self._introduce(begun)
@@ -202,8 +204,13 @@ class PresenceUpdates:
         moved: set[int] = set()
         for start in range(0, len(users), PIECE):
             live = {user: self._hub.has(user) for user in users[start : start + PIECE]}
-            moves = self._store.attempt(presence.move(self._store.client, self._process_id, live))
-            moved.update(await moves or ())
+            moves = await self._store.attempt(presence.move(self._store.client, self._process_id, live))
+            if moves is None:
+                self._unheard.update(live)
+                asyncio.get_running_loop().call_later(AWAY_PAUSE, self._look_again, *live)
+            else:
+                moved.update(moves, self._unheard & live.keys())
+                self._unheard -= live.keys()
         return moved
 
     async def _publish(self, users: set[int], hidden: set[int]) -> None:
