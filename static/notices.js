@@ -15,11 +15,14 @@ function watch() {
 document.addEventListener("visibilitychange", watch);
 watch();
 
+/** Notices come and go one after the other in all tabs, so that none comes after its chat was read. */
+const inTurn = (/** @type {() => Promise<void>} */ work) => navigator.locks.request("knock-notice", work);
+
 /** Tells of what is new in a chat. Of several hidden tabs the first one does, and the others find its notice. */
 function notice(/** @type {Element} */ entry) {
   if (!document.hidden || !isOn() || entry.dataset.muted) return;
   const data = { address: $("a", entry)?.getAttribute("href") ?? "/", unread: unreadIn(entry) };
-  navigator.locks.request("knock-notice", async () => {
+  inTurn(async () => {
     const { held } = await navigator.locks.query();
     if (held?.some((it) => it.name === "knock-in-view")) return;
     const { registration } = await device();
@@ -32,9 +35,11 @@ function notice(/** @type {Element} */ entry) {
   });
 }
 /** Takes away the notice of a chat that has been read. */
-async function clearNotice(/** @type {Element} */ entry) {
+function clearNotice(/** @type {Element} */ entry) {
   if (!isOn()) return;
-  for (const it of await (await device()).registration.getNotifications({ tag: entry.id })) it.close();
+  inTurn(async () => {
+    for (const it of await (await device()).registration.getNotifications({ tag: entry.id })) it.close();
+  });
 }
 
 /** The worker, which shows notices, and how this device is told of what comes while no page is open. */

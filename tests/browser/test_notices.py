@@ -3,7 +3,7 @@
 import json
 
 import psycopg
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Window, Windows
 from tests.browser.test_chat import connected
@@ -34,12 +34,34 @@ PRETEND = """
     }
 """
 
+SLOW = """() => {
+    const show = ServiceWorkerRegistration.prototype.showNotification
+    window.isAsked = window.isShown = false
+    const gate = new Promise((open) => window.show = open)
+    ServiceWorkerRegistration.prototype.showNotification = async function (...all) {
+        window.isAsked = true
+        await gate
+        await show.apply(this, all)
+        window.isShown = true
+    }
+}"""
+
 
 def prepare(window: Window) -> None:
     browser = Browser()
     keys = {"p256dh": browser.p256dh, "auth": browser.auth}
     window.context.grant_permissions(["notifications"])
     window.context.add_init_script(PRETEND.replace("KEYS", json.dumps(keys)))
+
+
+def with_notices(window: Window) -> Page:
+    """The settings, where they were switched on."""
+    prepare(window)
+    page = window.open("/settings")
+    connected(page)
+    page.get_by_role("button", name="Show notices on this device").click()
+    expect(page.get_by_role("button", name="No more notices on this device")).to_be_visible()
+    return page
 
 
 def test_a_device_tells_of_new_messages_while_no_tab_is_in_view(
@@ -86,11 +108,7 @@ def test_two_people_who_write_at_once_are_both_told_of_and_once(
     window: Windows, alice: Person, bob: Person, charlie: Person
 ) -> None:
     hers = window(alice)
-    prepare(hers)
-    page = hers.open("/settings")
-    connected(page)
-    page.get_by_role("button", name="Show notices on this device").click()
-    expect(page.get_by_role("button", name="No more notices on this device")).to_be_visible()
+    page = with_notices(hers)
     other = hers.tab("/")
     connected(other)
     for tab in (page, other):
@@ -103,6 +121,25 @@ def test_two_people_who_write_at_once_are_both_told_of_and_once(
 
     told = [["bob", "bob again"], ["charlie", "from charlie"]]
     eventually(lambda: sorted(page.evaluate("shown()")) == told)
+
+
+def test_a_notice_that_is_slow_to_come_goes_too_once_its_chat_was_read(
+    window: Windows, alice: Person, bob: Person
+) -> None:
+    page = with_notices(window(alice))
+    page.evaluate(SLOW)
+    page.evaluate("hide(true)")
+    eventually(lambda: page.evaluate("inView()") == 0)
+    bob.post("alice", "read elsewhere")
+    eventually(lambda: page.evaluate("isAsked"))
+    with alice.socket() as phone:
+        phone.send(action="read", to="bob", version="1")
+        expect(page.locator("#chats .unread")).to_have_count(0)
+
+        page.wait_for_timeout(300)
+        page.evaluate("show()")
+        eventually(lambda: page.evaluate("isShown"))
+        eventually(lambda: page.evaluate("shown()") == [])
 
 
 def test_a_device_that_was_forgotten_comes_back_with_the_settings(
