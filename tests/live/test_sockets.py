@@ -64,8 +64,8 @@ def test_typing_is_seen_by_the_other_one_only(alice: Person, bob: Person, charli
         assert his.next("[data-say=typing]").get_text() == "alice is typing…"
         hers.write("charlie", "the next frame")
         for tab in (hers, outside):
-            while not sites.messages(frame := tab.frame()):  # entries of lists, and who came
-                assert not frame.select("[data-say=typing]")
+            while (frame := tab.frame()).select("[hx-target='#presence'], [hx-target='#chats']"):
+                pass  # he came, and her first message is in her list
             assert [message.body for message in sites.messages(frame)] == ["the next frame"]
 
 
