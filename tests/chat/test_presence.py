@@ -2,14 +2,13 @@
 
 import signal
 import time
-from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 import psycopg
 import pytest
 import redis
 from bs4 import Tag
-from redis.asyncio import Redis
 from websockets.exceptions import WebSocketException
 
 from tests import site as sites
@@ -92,20 +91,22 @@ def test_who_left_was_last_seen(
             assert "data-online" in of(hers, "bob").attrs
 
 
+@pytest.mark.parametrize("late", ["move", "online"])
 def test_who_comes_while_redis_is_slow_is_seen_all_the_same(
-    environ: dict[str, str], alice: Person, bob: Person, chat: None, monkeypatch: pytest.MonkeyPatch
+    environ: dict[str, str], alice: Person, bob: Person, chat: None, monkeypatch: pytest.MonkeyPatch, late: str
 ) -> None:
-    real = presence.move
+    real = getattr(presence, late)
     asked: set[int] = set()
 
-    async def move(client: Redis, process_id: str, live: Mapping[int, bool]) -> list[int]:
-        answer = await real(client, process_id, live)
-        if not asked.issuperset(live):
-            asked.update(live)
+    async def first_too_late(*arguments: Any) -> Any:
+        answer = await real(*arguments)
+        users = set(arguments[-1])
+        if not users <= asked:
+            asked.update(users)
             raise TimeoutError  # Redis did it, but its answer is too late
         return answer
 
-    monkeypatch.setattr(presence, "move", move)
+    monkeypatch.setattr(presence, late, first_too_late)
     with sites.in_this_process(environ) as site, alice.socket(site) as hers, bob.socket(site):
         assert "data-online" in of(hers, "bob").attrs
 

@@ -122,8 +122,9 @@ class PresenceUpdates:
         self._process_id = process_id
         self._moving: set[int] = set()
         self._again: set[int] = set()
+        """Of whom Redis is to be told again: they left some time ago, or its answer did not come."""
         self._unheard: set[int] = set()
-        """Whom Redis was told of, but its answer did not come."""
+        """Who may have come or left, since Redis did not answer. The others are told of them once it does."""
         self._untold: set[int] = set()
         """Who came or left as Redis has it, of which the others do not know yet."""
         self._to_tell: set[int] = set()
@@ -135,7 +136,8 @@ class PresenceUpdates:
     async def of(self, me: int, conversation_ids: Sequence[int]) -> list[Seen]:
         """The other people of these chats, as user `me` may see them."""
         seen = await self._reader.fetch(SEEN, me=me, conversations=conversation_ids)
-        online = await self._online([person.user_id for person in seen])
+        user_ids = [person.user_id for person in seen]
+        online = await self._store.attempt(presence.online(self._store.client, user_ids)) or ()
         return [person._replace(is_online=person.user_id in online) for person in seen]
 
     def tell(self, user: int) -> None:
@@ -162,6 +164,11 @@ class PresenceUpdates:
     def _move(self, users: Iterable[int]) -> None:
         self._moving.update(users)
         self._more.set()
+
+    def _ask_later(self, users: Iterable[int]) -> None:
+        """Redis is away, or too slow: nobody knows yet who of them came or left."""
+        self._unheard.update(users)
+        asyncio.get_running_loop().call_later(AWAY_PAUSE, self._look_again, *users)
 
     def _look_again(self, *users: int) -> None:
         self._again.update(users)
@@ -206,8 +213,7 @@ class PresenceUpdates:
             live = {user: self._hub.has(user) for user in users[start : start + PIECE]}
             moves = await self._store.attempt(presence.move(self._store.client, self._process_id, live))
             if moves is None:
-                self._unheard.update(live)
-                asyncio.get_running_loop().call_later(AWAY_PAUSE, self._look_again, *live)
+                self._ask_later(live)
             else:
                 moved.update(moves, self._unheard & live.keys())
                 self._unheard -= live.keys()
@@ -217,11 +223,13 @@ class PresenceUpdates:
         """Tell the others. Of users in `hidden` who hide their presence, that there is nothing to see."""
         if not users:
             return
-        online = await self._online(list(users))
+        online = await self._store.attempt(presence.online(self._store.client, list(users)))
+        if online is None:
+            self._ask_later(users)
         for user_id, name, seen_at, hides, others in await self._reader.fetch(AUDIENCE, users=list(users)):
-            if not hides:
+            if not hides and online is not None:
                 self._hub.publish(others, fragments.presence([Seen(user_id, name, seen_at, user_id in online)]))
-            elif user_id in hidden:
+            elif hides and user_id in hidden:
                 self._hub.publish(others, fragments.presence([Seen(user_id, name, None, False)]))
 
     async def _introduce(self, begun: Iterable[tuple[int, int]]) -> None:
@@ -229,6 +237,3 @@ class PresenceUpdates:
             seen = [person for person in await self.of(user, [conversation_id]) if person.is_online or person.seen_at]
             if seen:
                 self._hub.publish([user], fragments.presence(seen))
-
-    async def _online(self, users: Sequence[int]) -> set[int]:
-        return await self._store.attempt(presence.online(self._store.client, users)) or set()
