@@ -1,6 +1,8 @@
 """Search: messages by their words, among those that one may see."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -86,6 +88,15 @@ HITS: list[tuple[str, list[int]]] = [
 ]
 
 
+@contextmanager
+def in_this_process(environ: dict[str, str], person: Person) -> Iterator[Person]:
+    """The same person, in the same session, at a site that a test can patch."""
+    with sites.in_this_process(environ) as site:
+        same = Person(person.username, site)
+        same.http.cookies.update(person.cookies)
+        yield same
+
+
 @pytest.mark.parametrize(("q", "hits"), HITS)
 def test_messages_are_found_by_their_words(alice: Person, bob: Person, chat: None, q: str, hits: list[int]) -> None:
     assert seqs(alice, q) == hits
@@ -99,9 +110,7 @@ def test_the_index_finds_what_is_not_among_the_latest(
     monkeypatch.setattr(search, "LATEST", 0)
     monkeypatch.setattr(search, "LATEST_OF_ONE", 0)
     index(environ)
-    with sites.in_this_process(environ) as site:
-        her = Person("alice", site)
-        her.http.cookies.update(alice.cookies)
+    with in_this_process(environ, alice) as her:
         for q, hits in HITS:
             if q != "cket":
                 assert seqs(her, q) == seqs(her, q, order="best") == seqs(her, q, **{"in": "bob"}) == hits, q
@@ -116,9 +125,7 @@ def test_common_words_are_found_without_the_index_only_if_no_newer_hit_is_missed
         bob.post("alice", f"number {n}")
     monkeypatch.setattr(search, "LATEST", 15)
     index(environ)
-    with sites.in_this_process(environ) as site:
-        her = Person("alice", site)
-        her.http.cookies.update(alice.cookies)
+    with in_this_process(environ, alice) as her:
         pages = [found(her, "number", **{"from": str(start)}) for start in (0, 20, 40)]
     hits = [address for page in pages for address in page]
     assert len(set(hits)) == 60
@@ -134,9 +141,7 @@ def test_common_words_are_found_however_many_chats_there_are(
         bob.post("alice", f"number {n}")
     monkeypatch.setattr(search, "CHATS", 1)
     index(environ)
-    with sites.in_this_process(environ) as site:
-        her = Person("alice", site)
-        her.http.cookies.update(alice.cookies)
+    with in_this_process(environ, alice) as her:
         newest = [f"/chat/bob?around={seq}" for seq in range(30, 10, -1)]
         assert found(her, "number") == newest
         assert len(found(her, "number", **{"from": "20"})) == 20
