@@ -66,6 +66,10 @@ def test_the_head_and_the_list_say_who_is_here_and_types(window: Windows, alice:
     his.locator("#body").press_sequentially("hm")
     expect(hers.locator(".about .typing")).to_have_text("bob is typing…")
     expect(hers.locator("#chats .types")).to_have_text("bob is typing…")
+    with alice.socket() as phone:
+        phone.send(action="draft", to="bob", body="what she typed elsewhere", base="")
+        expect(hers.locator("#chats .preview")).to_contain_text("what she typed elsewhere")
+    expect(hers.locator("#chats .types")).to_have_text("bob is typing…")
     his.locator("#body").press("Enter")
     expect(hers.locator("#chats .types")).to_have_text("")
 
