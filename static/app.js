@@ -172,7 +172,8 @@ function admit(/** @type {Element} */ it) {
   isEdited(it);
   if (held?.contains(document.activeElement)) refocus = $(":scope > a, time", it)?.closest("a") ?? null;
   if (held?.contains(tools())) $(".bubble", it)?.append(tools() ?? "");
-  if (held && held.dataset.order === it.dataset.order) $(".types", it)?.replaceChildren(...$$(".types > *", held)); // still
+  // Without a new message, whoever was typing still is.
+  if (held && held.dataset.order === it.dataset.order) $(".types", it)?.replaceChildren(...$$(".types > *", held));
   if (held?.dataset.new) it.dataset.new = held.dataset.new; // the line above it
   $(`a[href="/chat/${to()}"]`, it)?.setAttribute("aria-current", "page");
   localTimes(it);
