@@ -55,15 +55,15 @@ def test_a_wiped_valkey_loses_no_notification_and_no_name_of_the_bot(knock: Knoc
 
 def test_enqueueing_into_no_redis_fails_soon_and_then_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     _with_redis(monkeypatch, f"redis://127.0.0.1:{free_port()}")
+    monkeypatch.setattr(tasks, "REST_SECONDS", PATIENCE)
     started = time.monotonic()
     with pytest.raises((redis.RedisError, OSError)):
         tasks.enqueue(range(100))
     assert time.monotonic() - started < 2
 
-    started = time.monotonic()
     with ThreadPoolExecutor(8) as threads:
-        assert all(isinstance(error, OSError) for error in threads.map(_failure, [[1]] * 8))
-    assert time.monotonic() - started < 0.2
+        for error in threads.map(_failure, [[1]] * 8):
+            assert str(error) == "Redis did not answer a moment ago"
 
 
 def test_a_worker_without_telegram_imports_no_aiogram(environ: dict[str, str]) -> None:
