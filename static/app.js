@@ -170,6 +170,7 @@ function admit(/** @type {Element} */ it) {
   if (unreadIn(held) && !unreadIn(it)) clearNotice(it);
   for (const reacted of $$(`[data-author="${me}"]`, it)) reacted.dataset.mine = "";
   isEdited(it);
+  callThem(it);
   if (held?.contains(document.activeElement)) refocus = $(":scope > a, time", it)?.closest("a") ?? null;
   if (held?.contains(tools())) $(".bubble", it)?.append(tools() ?? "");
   // Without a new message, whoever was typing still is.
@@ -184,10 +185,18 @@ function admit(/** @type {Element} */ it) {
   held.remove();
 }
 
+/** What a user wants to be called, as the bar or the chat list has it. */
+const called = (/** @type {string} */ username) =>
+  $(username === me ? ".bar .who .name" : `#chats a[href="/chat/${username}"] .name`)?.textContent ?? username;
+/** Calls by their names whom messages quote and who reacted: those are the same for every reader. */
+function callThem(/** @type {ParentNode} */ within) {
+  for (const it of $$(".message-quote b, .reaction [data-author]", within)) it.textContent = called(it.textContent);
+}
+
 /** Puts into words, in the page's language, what comes without them. */
 function say(/** @type {ParentNode} */ within) {
   for (const it of $$("[data-say]", within))
-    it.textContent = body.dataset[it.dataset.say ?? ""]?.replace("{}", it.dataset.name ?? "") ?? "";
+    it.textContent = body.dataset[it.dataset.say ?? ""]?.replace("{}", () => called(it.dataset.name ?? "")) ?? "";
 }
 const { lang } = document.documentElement;
 const locale = navigator.languages.find((it) => it.startsWith(lang)) ?? lang;
@@ -315,6 +324,7 @@ function opened(isNew = true, tops = /** @type {number[]} */ ([])) {
     today = ""; // names all days
     nameDays();
   }
+  if (isNew) callThem(pane);
   keep(outbox());
   openDraft(isNew);
   showReading();

@@ -202,11 +202,13 @@ def test_a_page_that_was_away_catches_up_with_every_kind_of_change(window: Windo
 
 def test_on_a_touch_screen_a_message_is_tapped_or_drawn_aside(window: Windows, alice: Person, bob: Person) -> None:
     alice.post("bob", "hello")
-    his = window(bob, has_touch=True, is_mobile=True, viewport={"width": 390, "height": 800})
+    his = window(bob, has_touch=True, is_mobile=True, viewport={"width": 360, "height": 740})
     page = his.open("/chat/alice")
     connected(page)
 
-    row(page, 1).locator(".message-body").tap()
+    time = row(page, 1).locator("time").bounding_box()
+    assert time is not None
+    page.touchscreen.tap(time["x"] + 5, time["y"] + 5)
     page.locator("#tools").get_by_role("button", name="👍").tap()
     expect(row(page, 1).locator(".reaction")).to_have_attribute("data-count", "1")
     place = row(page, 1).locator(".message-body").bounding_box()
@@ -223,6 +225,27 @@ def test_on_a_touch_screen_a_message_is_tapped_or_drawn_aside(window: Windows, a
     page.locator("#tools").get_by_role("button", name="Answer").tap()
     expect(page.get_by_role("button", name="Give up")).to_be_in_viewport()
     assert page.evaluate("document.querySelector('.chat').scrollWidth <= innerWidth")
+    page.get_by_role("button", name="Give up").tap()
+    bob.post("alice", "hi")
+    row(page, 3).locator(".message-body").tap()
+    for button in page.locator("#tools button").all():
+        expect(button).to_be_in_viewport(ratio=1)
+
+
+def test_people_are_called_by_the_names_that_they_chose(window: Windows, alice: Person, bob: Person) -> None:
+    bob.http.post("/settings/myself", data={"display_name": "Bob $& Lake", "hue": "", "language": ""})
+    bob.post("alice", "his")
+    hers, his = both(window, alice, bob)
+    with bob.socket() as phone:
+        phone.send(action="react", to="alice", seq="1", emoji="👍")
+        phone.send(action="send", to="alice", body="an answer", nonce="an-answer-of-bob", reply_to="1")
+        for page in (hers, his):
+            expect(page.locator(".message-quote b")).to_have_text("Bob $& Lake")
+            expect(row(page, 1).locator(".who [data-author=bob]")).to_have_text("Bob $& Lake")
+        phone.send(action="typing", to="alice")
+        expect(hers.locator(".about .typing")).to_have_text("Bob $& Lake is typing…")
+    hers.reload()
+    expect(hers.locator(".message-quote b")).to_have_text("Bob $& Lake")
 
 
 def test_a_formatted_message_is_edited_as_it_was_typed(window: Windows, alice: Person, bob: Person) -> None:
